@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use vatic::repl::Exit;
-use vatic::server::{ServeOptions, Tls, serve};
+use vatic::server::{Page, ServeOptions, Tls, serve};
 use vatic::{Engine, Limits, machine_bytes};
 
 use super::STACK_BYTES;
@@ -24,7 +24,7 @@ pub(crate) struct Serve {
     /// The address that clients connect to. Port 0 picks a free port.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:31337")]
     listen: String,
-    /// Show a web page of the server's activity at this address.
+    /// The address of the web page; off for none. [default: 127.0.0.1 and the port after the server's]
     #[arg(long, value_name = "HOST:PORT")]
     http: Option<String>,
     /// The file of users who may log in, created by vatic user add. Without it, anybody on this machine may connect.
@@ -159,7 +159,11 @@ impl Serve {
         let tls = self.tls_cert.clone().zip(self.tls_key.clone());
         ServeOptions {
             listen: self.listen.clone(),
-            http: self.http.clone(),
+            page: match self.http.as_deref() {
+                None => Page::Beside,
+                Some("off") => Page::None,
+                Some(address) => Page::At(address.to_owned()),
+            },
             users: self.users.clone(),
             tls: tls.map(|(certificate, key)| Tls {
                 certificate,

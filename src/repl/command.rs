@@ -48,7 +48,7 @@ pub(super) async fn run(shell: &mut Shell, text: &str, pending: Option<&str>) ->
     if let Some(statement) = pending
         && !matches!(
             command.action,
-            Action::Run | Action::RunExpanded | Action::Watch | Action::Explain
+            Action::Run | Action::RunExpanded | Action::Watch | Action::Explain | Action::Plot
         )
     {
         let message =
@@ -103,6 +103,11 @@ pub(super) async fn run(shell: &mut Shell, text: &str, pending: Option<&str>) ->
             };
             return Ok(shell.statement(&format!("EXPLAIN {query}")).await.into());
         }
+        Action::Plot => match (pending, first) {
+            (Some(_), Some(_)) => return Err(needs("a model or follows a statement, not both")),
+            (Some(query), None) => shell.plot_query(query).await?,
+            (None, model) => shell.plot_model(model).await?,
+        },
         Action::Edit => return edit(shell).map(Done::Edited),
         Action::History => {
             let history = shell.history.lock().map(|history| history.join("\n"));

@@ -13,7 +13,7 @@
 //!   arguments
 //! * `shell` one session: statements, results, errors
 //! * `signals` Ctrl-C, SIGTERM, SIGHUP
-//! * `output` rows as text
+//! * `output` rows as text; `plots` drawings of losses and results
 //! * `progress` the progress line of a running statement
 
 mod arguments;
@@ -28,6 +28,7 @@ mod functions;
 mod highlight;
 mod input;
 mod output;
+mod plots;
 mod progress;
 mod read;
 mod script;

@@ -35,6 +35,8 @@ pub struct Settings {
     pub with_footer: bool,
     /// Whether long results go through a pager.
     pub with_pager: bool,
+    /// Whether to draw the losses of a training and the grid of a confusion matrix.
+    pub with_plots: bool,
     /// Whether to use colours.
     pub with_color: bool,
     /// Whether a script continues after an error.
@@ -79,6 +81,7 @@ impl Settings {
             with_timing: is_interactive,
             with_footer: is_interactive,
             with_pager: is_interactive && is_terminal,
+            with_plots: is_terminal,
             with_color: has_color(When::Auto),
             continues_on_error: false,
             is_safe: false,
@@ -164,6 +167,7 @@ impl Settings {
             }
             "timing" => self.with_timing = switch(self.with_timing)?,
             "footer" => self.with_footer = switch(self.with_footer)?,
+            "plot" => self.with_plots = switch(self.with_plots)?,
             _ => self.with_pager = switch(self.with_pager)?,
         }
         Ok(())
@@ -191,6 +195,7 @@ impl Settings {
             "expanded" => on(self.is_expanded),
             "timing" => on(self.with_timing),
             "footer" => on(self.with_footer),
+            "plot" => on(self.with_plots),
             _ => on(self.with_pager),
         };
         PRINT_SETTINGS
@@ -212,6 +217,7 @@ pub(super) const PRINT_SETTINGS: &[(&str, &str)] = &[
     ("expanded", "on, off or auto"),
     ("timing", "on or off"),
     ("footer", "on or off"),
+    ("plot", "on or off"),
     ("pager", "on or off"),
 ];
 

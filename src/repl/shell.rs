@@ -156,8 +156,12 @@ impl Shell {
         drop(waiting);
         self.progress.clear();
         match result {
-            Ok(Ok(written)) => {
-                self.footer(written);
+            Ok(Ok(mut written)) => {
+                let trained = written.trained.take();
+                if let Some(model) = trained.filter(|_| self.settings.with_plots) {
+                    Box::pin(self.plot_trained(&model)).await;
+                }
+                self.footer(&written);
                 Flow::Next
             }
             Ok(Err(error)) => self.failed(&error, piece),
@@ -207,7 +211,7 @@ impl Shell {
             written = write(rows, &self.settings, &mut self.target, Instant::now()) => written?,
             _ = self.signals.stopped() => return Err(cancelled()),
         };
-        self.footer(written);
+        self.footer(&written);
         Ok(())
     }
 
@@ -233,7 +237,7 @@ impl Shell {
         )
     }
 
-    fn footer(&self, written: Written) {
+    fn footer(&self, written: &Written) {
         if !self.settings.with_footer && !self.settings.with_timing {
             return;
         }

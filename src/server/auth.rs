@@ -33,7 +33,8 @@ const HANDSHAKE: &str = "/arrow.flight.protocol.FlightService/Handshake";
 const HEALTH: &str = "/grpc.health.v1.Health/";
 /// The session of clients without credentials, on a server without users.
 const ANONYMOUS: &str = "anonymous";
-const COOKIE: &str = "arrow_flight_session_id";
+/// The cookie of a session.
+pub(super) const COOKIE: &str = "arrow_flight_session_id";
 /// A longer header cannot hold a token.
 const HEADER_BYTES_MAX: usize = 8_192;
 /// Concurrent password checks: each takes a core and 19 MiB.
@@ -156,6 +157,11 @@ impl Auth {
             checks: Semaphore::new(CHECKS),
             failures: Mutex::default(),
         }
+    }
+
+    /// Whether a login is needed.
+    pub(super) fn has_users(&self) -> bool {
+        self.users.is_some()
     }
 
     /// The user as currently in the users file; `None` on a server without users.
@@ -403,7 +409,7 @@ fn authorization(headers: &HeaderMap) -> Result<Option<(&'static str, &str)>, St
 }
 
 /// The value of this server's cookie.
-fn cookie(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn cookie(headers: &HeaderMap) -> Option<&str> {
     let all = headers.get_all("cookie").iter();
     let texts = all.filter_map(|value| value.to_str().ok());
     let mut pairs = texts.flat_map(|text| text.split(';'));

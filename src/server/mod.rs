@@ -20,7 +20,7 @@
 //! * `wire` schemas and batches in types that every client can read; `output` the messages of every reply
 //! * `lock` the server's mutex helper
 //! * `status` conversion between errors and gRPC statuses
-//! * `web` an HTML page that shows the server's activity
+//! * `web` runs, models, tables and SQL in a browser
 //!
 //! Every SQL statement goes through [`Session`](crate::Session); no SQL is parsed or run in this folder.
 
@@ -49,5 +49,5 @@ mod web;
 mod wire;
 mod work;
 
-pub use serve::{ServeOptions, Tls, serve};
+pub use serve::{Page, ServeOptions, Tls, serve};
 pub use users::{add_token, add_user};

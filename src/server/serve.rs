@@ -48,8 +48,8 @@ const DRAIN_TIME: Duration = Duration::from_secs(30);
 pub struct ServeOptions {
     /// The address to listen on, `host:port`; port 0 picks a free port.
     pub listen: String,
-    /// The address of the web page, `host:port`; no page if `None`.
-    pub http: Option<String>,
+    /// Where the web page is.
+    pub page: Page,
     /// The users file; no login is needed if `None`.
     pub users: Option<PathBuf>,
     /// The TLS files; no encryption if `None`.
@@ -77,7 +77,7 @@ impl Default for ServeOptions {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:0".into(),
-            http: None,
+            page: Page::None,
             users: None,
             tls: None,
             is_insecure: false,
@@ -90,6 +90,17 @@ impl Default for ServeOptions {
             settings: vec![],
         }
     }
+}
+
+/// Where a server's web page is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Page {
+    /// There is no page.
+    None,
+    /// On the loopback address, at the port after the server's. If that port is taken, there is no page.
+    Beside,
+    /// At this address, `host:port`.
+    At(String),
 }
 
 /// The TLS files, in PEM.
@@ -115,10 +126,7 @@ pub async fn serve(
 ) -> Result<()> {
     let (listener, address) = listen(&options.listen).await?;
     check_protection(&options, address)?;
-    let http = match &options.http {
-        Some(text) => Some(listen_http(text, options.is_insecure).await?),
-        None => None,
-    };
+    let http = listen_http(&options, address).await?;
     let users = options.users.as_deref().map(UsersFile::open).transpose()?;
     let has_users = users.is_some();
     let server = Arc::new(Server {
@@ -180,7 +188,10 @@ pub async fn serve(
         .as_ref()
         .map(|(_, address)| format!("http://{address}/"));
     listening(&format!("{scheme}://{address}"), page.as_deref());
-    let router = super::web::router(Arc::clone(&server));
+    let is_local = http
+        .as_ref()
+        .is_none_or(|(_, address)| address.ip().is_loopback());
+    let router = super::web::router(Arc::clone(&server), is_local);
     let showing = async {
         match http {
             Some((listener, _)) => axum::serve(listener, router).await,
@@ -256,15 +267,43 @@ async fn listen(text: &str) -> Result<(TcpListener, SocketAddr)> {
 }
 
 /// The page and its passwords are not encrypted, so other machines should use a proxy that adds TLS.
-async fn listen_http(text: &str, is_insecure: bool) -> Result<(TcpListener, SocketAddr)> {
+async fn listen_http(
+    options: &ServeOptions,
+    server: SocketAddr,
+) -> Result<Option<(TcpListener, SocketAddr)>> {
+    let text = match &options.page {
+        Page::None => return Ok(None),
+        Page::Beside => return Ok(listen_beside(&options.listen, server).await),
+        Page::At(text) => text,
+    };
     let (listener, address) = listen(text).await?;
-    if address.ip().is_loopback() || is_insecure {
-        return Ok((listener, address));
+    if address.ip().is_loopback() || options.is_insecure {
+        return Ok(Some((listener, address)));
     }
     let message = format!(
         "the page at {address} is open to other machines without encryption; --insecure allows it"
     );
     Err(sql_err(SqlState::InvalidParameter, message))
+}
+
+/// The loopback address after the server's. A server that took any free port has its page at any free port too: the next one
+/// may be meant for somebody else.
+async fn listen_beside(asked: &str, server: SocketAddr) -> Option<(TcpListener, SocketAddr)> {
+    let port = match asked.ends_with(":0") {
+        true => 0,
+        false => server.port().checked_add(1)?,
+    };
+    match listen(&format!("127.0.0.1:{port}")).await {
+        Ok(listening) => Some(listening),
+        Err(error) => {
+            let error = crate::error::report(&error).message;
+            tracing::warn!(
+                error,
+                "there is no web page; --http chooses another address"
+            );
+            None
+        }
+    }
 }
 
 /// Without users, anybody who reaches the port runs SQL; without encryption, passwords can be read on the network.

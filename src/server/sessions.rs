@@ -175,11 +175,12 @@ impl Client {
         });
     }
 
-    /// Results that are being computed or fetched.
-    pub(super) fn running(&self) -> Vec<Arc<PendingResult>> {
+    /// Results that are being computed or fetched, with their handles.
+    pub(super) fn running(&self) -> Vec<(String, Arc<PendingResult>)> {
         let tickets = lock(&self.tickets);
-        let running = tickets.values().filter(|ticketed| ticketed.is_busy());
-        running.cloned().collect()
+        let running = tickets.iter().filter(|(_, ticketed)| ticketed.is_busy());
+        let running = running.map(|(handle, ticketed)| (handle.clone(), Arc::clone(ticketed)));
+        running.collect()
     }
 
     /// Whether the session's user had these rights at its start. A change of password or tokens does not matter.

@@ -41,6 +41,7 @@
 //! * `clauses`: refuses clauses that the planner would ignore
 //! * `hints`: says in the error of a statement what its text shows of the mistake
 //! * `selected_names`: renames selected columns of one name
+//! * `training_parts`: the options and the query in the recorded statement of a training
 
 pub(crate) mod clauses;
 mod effect;
@@ -54,6 +55,7 @@ mod rewrite;
 pub(crate) mod script;
 pub(crate) mod selected_names;
 mod statement;
+mod training_parts;
 
 pub(crate) use effect::{Effect, Handling};
 pub(crate) use files::{
@@ -78,3 +80,4 @@ pub(crate) use statement::{
     ModelStatement, NEAREST, OptionValue, RECOMMEND, RELATION_FUNCTIONS, SUMMARIZE, Statement,
     TrainModel, TrainingQuery, WINDOWS, folded, quoted,
 };
+pub(crate) use training_parts::training_parts;

@@ -336,6 +336,44 @@ fn commands_that_show_what_there_is() {
 }
 
 #[test]
+fn plot_draws_losses_and_results() {
+    let text = format!(
+        "{HOUSES};\nTRAIN MODEL price TARGET price OPTIONS (model_type = 'dnn_regressor', epochs = 4, early_stop = false) \
+         AS SELECT * FROM houses;\n\\plot\n\\plot price@1\nSELECT area, price FROM houses WHERE area > 90 ORDER BY area \\plot\n"
+    );
+    let (output, error, code) = script(&text, &[]);
+    assert_eq!(code, 0, "{error}");
+    // In a script, only the command draws.
+    assert_eq!(output.matches('└').count(), 3, "{output}");
+    assert_eq!(output.matches("losses of price@1\n").count(), 2, "{output}");
+    for expected in [
+        " train_loss ",
+        " eval_loss ",
+        "⠒⠒⠒ price 300.0000\n",
+        "  91 ",
+    ] {
+        assert!(output.contains(expected), "{expected}: {output}");
+    }
+    let train = "CREATE TABLE t AS SELECT value AS x, value > 50 AS y FROM generate_series(1, 100); \
+                 TRAIN MODEL c TARGET y OPTIONS (model_type = 'logistic_reg') AS SELECT * FROM t;";
+    let matrix = "SELECT * FROM confusion_matrix(c, t)";
+    let (output, error, _) = script(
+        &format!("{train}\n{matrix};\n{matrix} \\plot\n\\pset plot on\n{matrix};\n"),
+        &[],
+    );
+    assert_eq!(
+        output.matches("| predicted_label |").count(),
+        1,
+        "{output}{error}"
+    );
+    assert_eq!(
+        output.matches("of 100 rows are right, ").count(),
+        2,
+        "{output}{error}"
+    );
+}
+
+#[test]
 fn commands_with_an_error_end_a_script_with_code_1() {
     let directory = tempfile::tempdir().unwrap();
     let own = directory.path().join("own.sql");
@@ -344,6 +382,10 @@ fn commands_with_an_error_end_a_script_with_code_1() {
         ("\\timng", "the nearest name is \"\\timing\""),
         ("\\i /nowhere.sql", "/nowhere.sql: No such file"),
         ("\\i .", "it is a directory"),
+        ("\\plot", "no model was trained yet"),
+        ("\\plot nobody", "model \"nobody\" does not exist"),
+        ("SELECT 'a' AS b \\plot", "no two columns with numbers"),
+        ("SELECT 1 AS a \\plot m", "not both"),
         (
             &format!("\\i {}", own.display()),
             "include each other more than 50 deep",

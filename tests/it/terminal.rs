@@ -222,6 +222,27 @@ fn a_training_shows_its_progress_and_is_cancelled() {
 }
 
 #[test]
+fn a_training_and_a_confusion_matrix_are_drawn() {
+    let mut terminal = Terminal::start(&[], PLAIN);
+    terminal.type_line(
+        "CREATE TABLE t AS SELECT value AS x, value > 100 AS y FROM generate_series(1, 200);",
+    );
+    let train = "TRAIN MODEL m TARGET y OPTIONS (model_type = 'dnn_classifier', epochs = 3, early_stop = false) \
+                 AS SELECT x, y FROM t;";
+    let drawn = terminal.type_line(train);
+    assert!(
+        drawn.contains('└') && drawn.contains("train_loss"),
+        "{drawn}"
+    );
+    let matrix = "SELECT * FROM confusion_matrix(m, t);";
+    let drawn = terminal.type_line(matrix);
+    assert!(drawn.contains("of 200 rows are right"), "{drawn}");
+    terminal.type_line("\\pset plot off");
+    let table = terminal.type_line(matrix);
+    assert!(table.contains("│ predicted_label │"), "{table}");
+}
+
+#[test]
 fn history_keeps_whole_statements_and_no_secrets() {
     let mut terminal = Terminal::start(&[], PLAIN);
     terminal.session.send("SELECT 'first\r").unwrap();

@@ -11,11 +11,12 @@ use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 use unicode_width::UnicodeWidthStr;
 
-use super::Written;
 use super::cell::{CellOptions, Cells, escaped};
+use super::matrix::{CELLS_MAX, grid, is_matrix};
 use super::stream::Writer;
 use super::target::Out;
 use super::training::{self, is_training};
+use super::{Frame, Written};
 use crate::error::Result;
 use crate::repl::format::Format;
 use crate::repl::settings::Settings;
@@ -33,6 +34,25 @@ pub(super) struct Kept {
     rows_left_out: usize,
 }
 
+impl Kept {
+    /// The version that the rows say was trained, if they are the result of TRAIN.
+    pub(super) fn trained(&self) -> Result<Option<String>> {
+        let mut batches = self.parts.iter().flatten();
+        match batches.next().filter(|_| is_training(&self.schema)) {
+            Some(batch) => training::trained(batch),
+            None => Ok(None),
+        }
+    }
+
+    /// The rows as a grid, if they are a whole confusion matrix that fits.
+    fn grid(&self, frame: Frame) -> Result<Option<String>> {
+        match self.parts.as_slice() {
+            [batches] if is_matrix(&self.schema) => grid(batches, frame),
+            _ => Ok(None),
+        }
+    }
+}
+
 /// Collects the first and the last rows and counts the rows in between.
 pub(super) async fn collect(
     mut rows: SendableRecordBatchStream,
@@ -40,8 +60,13 @@ pub(super) async fn collect(
     written: &mut Written,
 ) -> Result<Kept> {
     let schema = rows.schema();
-    let head_max = settings.rows_max.map_or(usize::MAX, |max| max.div_ceil(2));
-    let tail_max = settings.rows_max.map_or(0, |max| max / 2);
+    // A grid needs all rows of its matrix.
+    let rows_max = match settings.with_plots && is_matrix(&schema) {
+        true => settings.rows_max.map(|max| max.max(2 * CELLS_MAX)),
+        false => settings.rows_max,
+    };
+    let head_max = rows_max.map_or(usize::MAX, |max| max.div_ceil(2));
+    let tail_max = rows_max.map_or(0, |max| max / 2);
     let (mut head, mut head_rows) = (Vec::new(), 0);
     let (mut tail, mut tail_rows) = (VecDeque::new(), 0);
     while let Some(batch) = rows.next().await.transpose()? {
@@ -117,7 +142,7 @@ const DRAWN: Lines = Lines {
 /// Writes a table.
 pub(super) fn render(
     kept: &Kept,
-    format: Format,
+    (format, frame): (Format, Frame),
     settings: &Settings,
     out: &mut Out,
 ) -> Result<()> {
@@ -127,6 +152,11 @@ pub(super) fn render(
     if is_training(&kept.schema) {
         let mut batches = kept.parts.iter().flatten();
         return batches.try_for_each(|batch| training::render(batch, out));
+    }
+    if settings.with_plots
+        && let Some(grid) = kept.grid(frame)?
+    {
+        return Ok(out.write_all(grid.as_bytes())?);
     }
     let columns = Columns::measure(kept, format, settings)?;
     let is_empty = kept.parts.iter().all(Vec::is_empty);

@@ -18,6 +18,16 @@ pub(super) fn is_training(schema: &Schema) -> bool {
     names(schema) == names(&expected)
 }
 
+/// The label of the version that a training made, `model@version`; `None` if the model existed and was kept.
+pub(super) fn trained(batch: &RecordBatch) -> Result<Option<String>> {
+    let training = Training { batch, row: 0 };
+    if batch.num_rows() == 0 || training.text("status")? == "EXISTS" {
+        return Ok(None);
+    }
+    let (model, version) = (training.text("model")?, training.text("version")?);
+    Ok(Some(format!("{model}@{version}")))
+}
+
 fn names(schema: &Schema) -> Vec<&str> {
     let fields = schema.fields().iter();
     fields.map(|field| field.name().as_str()).collect()
@@ -105,7 +115,7 @@ fn counted(count: &str, noun: &str) -> String {
 }
 
 /// A figure with as many digits as people compare.
-fn short(value: f64) -> String {
+pub(super) fn short(value: f64) -> String {
     match value.abs() {
         size if size == 0.0 || (1e-3..1e6).contains(&size) => format!("{value:.4}"),
         _ => format!("{value:.3e}"),
@@ -144,6 +154,8 @@ mod tests {
         ];
         let batch = RecordBatch::try_new(result_schema(), columns).unwrap();
         assert!(is_training(&batch.schema()));
+        let is_new = status != "EXISTS";
+        assert_eq!(trained(&batch).unwrap(), is_new.then(|| "m@2".to_owned()));
         let mut out = Vec::new();
         render(&batch, &mut out).unwrap();
         String::from_utf8(out).unwrap()
@@ -161,5 +173,6 @@ mod tests {
             "model m has a new version: version 2, trained on 120 rows in 1 epoch and 1.3 s on cpu; 3 rows left out\n\
              on these rows: accuracy 0.9667, loss 1.234e-5\n"
         );
+        assert!(result("EXISTS", None, 0).starts_with("model m exists and was kept: version 2"));
     }
 }
