@@ -252,7 +252,7 @@ impl Task {
         };
         let outputs = self
             .runtime
-            .infer(model, self.device(), features, wanted)
+            .infer(&self.memory, model, self.device(), features, wanted)
             .await?;
         Ok((batch, outputs, held))
     }

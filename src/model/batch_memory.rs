@@ -4,8 +4,8 @@
 //! flight, whose memory comes back. All other batches are computed ahead: they begin only while no oldest batch waits, and
 //! leave room for one batch of each stream of the statement that has none.
 //!
-//! So a batch fails for lack of memory only if no other is in flight, or if no memory comes back for [`WAIT_MAX`]: the reader of
-//! the others may want this batch first, as an ordered merge does.
+//! So a batch fails for lack of memory only if no other is in flight, or if nothing moves for [`WAIT_MAX`]: no memory comes back,
+//! and no worker computes a batch of the statement. The reader of the others may want this batch first, as an ordered merge does.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +21,7 @@ use super::in_flight::Ahead;
 use crate::error::Result;
 use crate::memory::{batch_bytes, has_free, is_half_free};
 
-/// How long a batch waits while no other batch of its statement gives memory back.
+/// How long a batch waits while no other batch of its statement is computed or gives memory back.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// The memory of a batch and of its way through the model, in bytes; `features` holds the column of each feature.
@@ -38,6 +38,7 @@ pub(crate) struct BatchMemory {
     stream: Arc<StreamBatches>,
     /// Empty: each batch gets its own reservation of the same consumer.
     consumer: MemoryReservation,
+    wait_max: Duration,
 }
 
 impl BatchMemory {
@@ -46,7 +47,18 @@ impl BatchMemory {
         Self {
             stream: StreamBatches::new(statements.of(pool)),
             consumer: MemoryConsumer::new(name).register(pool),
+            wait_max: WAIT_MAX,
         }
+    }
+
+    /// Notes that a worker has a job for a batch of the stream, until the worker drops the result. The task that reads the
+    /// batches may not look at the job meanwhile, so it cannot tell.
+    pub(super) fn at_work(&self) -> AtWork {
+        let statement = Arc::clone(&self.stream.statement);
+        let mut counts = statement.lock();
+        counts.at_work += 1;
+        drop(counts);
+        AtWork(statement)
     }
 
     /// A reservation without memory.
@@ -61,13 +73,13 @@ impl BatchMemory {
         loop {
             // Before the request, so that no memory comes back unnoticed.
             let returned = statement.returned.notified();
-            let (error, in_flight) = {
+            let (error, in_flight, jobs_done) = {
                 let mut counts = statement.lock();
                 counts.largest = counts.largest.max(bytes);
                 let memory = self.none();
                 match memory.try_grow(bytes) {
                     Ok(()) => return Ok(self.stream.begin(&mut counts, memory)),
-                    Err(error) => (error, counts.in_flight),
+                    Err(error) => (error, counts.in_flight, counts.jobs_done),
                 }
             };
             if in_flight == 0 {
@@ -76,7 +88,8 @@ impl BatchMemory {
             if waiting.is_none() {
                 waiting = Some(Waiting::begin(statement));
             }
-            if tokio::time::timeout(WAIT_MAX, returned).await.is_err() {
+            let is_late = tokio::time::timeout(self.wait_max, returned).await.is_err();
+            if is_late && statement.lock().is_still_since(jobs_done) {
                 return Err(error);
             }
         }
@@ -190,11 +203,34 @@ struct Counts {
     waiting: usize,
     /// The most memory that an oldest batch asked for, in bytes.
     largest: usize,
+    /// Jobs for batches that workers have.
+    at_work: usize,
+    /// Jobs for batches that workers have ended.
+    jobs_done: u64,
+}
+
+impl Counts {
+    /// Whether workers have no job, and have ended none since there were so many.
+    fn is_still_since(&self, jobs_done: u64) -> bool {
+        self.at_work == 0 && self.jobs_done == jobs_done
+    }
 }
 
 impl StatementBatches {
     fn lock(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A job for a batch that a worker has.
+#[derive(Debug)]
+pub(super) struct AtWork(Arc<StatementBatches>);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        let mut counts = self.0.lock();
+        counts.at_work -= 1;
+        counts.jobs_done += 1;
     }
 }
 
@@ -274,6 +310,36 @@ mod tests {
         assert!(streams[0].reserve_ahead(Ahead::Second, 1).is_some());
         drop((ahead, held));
         assert_eq!(streams[0].stream.statement.pool.reserved(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_batch_waits_as_long_as_a_worker_computes_another() {
+        let mut streams = streams(2);
+        streams[1].wait_max = Duration::from_millis(20);
+        let held = streams[0].reserve(60).await.unwrap();
+        let job = streams[0].at_work();
+        let mut waiting = Box::pin(streams[1].reserve(60));
+        let many_waits = Duration::from_millis(200);
+        let waited = tokio::time::timeout(many_waits, &mut waiting).await;
+        assert!(waited.is_err(), "it fails while a worker computes");
+        // The worker has ended, but nobody takes the result, so no memory comes back.
+        std::thread::spawn(move || drop(job)).join().unwrap();
+        let error = waiting.await.unwrap_err();
+        assert_eq!(report(&error).state, SqlState::OutOfMemory);
+        drop(held);
+        assert!(streams[1].reserve(60).await.is_ok());
+    }
+
+    #[test]
+    fn a_job_that_ended_meanwhile_is_a_movement() {
+        let streams = streams(1);
+        let statement = &streams[0].stream.statement;
+        let before = statement.lock().jobs_done;
+        assert!(statement.lock().is_still_since(before));
+        drop(streams[0].at_work());
+        assert!(!statement.lock().is_still_since(before));
+        let now = statement.lock().jobs_done;
+        assert!(statement.lock().is_still_since(now));
     }
 
     #[tokio::test]

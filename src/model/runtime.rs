@@ -219,9 +219,29 @@ impl ModelRuntime {
 
     /// Runs a computation on a worker of a device, never on the async runtime's threads. A panic becomes an error. The
     /// computation is asked to stop if nobody awaits it any more.
-    pub(crate) async fn run<T: Send + 'static>(
+    pub(crate) fn run<T: Send + 'static>(
         &self,
         device: DeviceName,
+        job: impl FnOnce() -> vatic_ml::Result<T> + Send + 'static,
+    ) -> impl Future<Output = Result<T>> {
+        self.run_noted(device, || (), job)
+    }
+
+    /// Runs a computation for a batch of a stream, for whose memory other batches of the statement may wait.
+    pub(crate) fn run_batch<T: Send + 'static>(
+        &self,
+        device: DeviceName,
+        memory: &BatchMemory,
+        job: impl FnOnce() -> vatic_ml::Result<T> + Send + 'static,
+    ) -> impl Future<Output = Result<T>> {
+        self.run_noted(device, move || memory.at_work(), job)
+    }
+
+    /// Runs a computation; the worker drops the result of `begin` afterwards.
+    async fn run_noted<T: Send + 'static, N: Send + 'static>(
+        &self,
+        device: DeviceName,
+        begin: impl FnOnce() -> N + Send,
         job: impl FnOnce() -> vatic_ml::Result<T> + Send + 'static,
     ) -> Result<T> {
         let closed = || sql_err(SqlState::Internal, "the model workers have ended");
@@ -231,9 +251,11 @@ impl ModelRuntime {
         let (sender, receiver) = oneshot::channel();
         let stop = Stop::default();
         let _stop_on_drop = stop.on_drop();
+        let note = begin();
         workers
             .pool
             .execute(move || {
+                let _note = note;
                 // The result of a cancelled statement is not needed.
                 if !sender.is_closed() {
                     let _ = sender.send(stop.watch(|| catch(job)));
@@ -245,9 +267,11 @@ impl ModelRuntime {
 
     /// Encodes a batch on the host, runs the model on its device, and makes the outputs on the host. For a GPU, each of these
     /// is a job: while one batch runs, the next is encoded, and the outputs of the last are made. For the processor, they are
-    /// one job: the next job of a batch starts only when the task that reads the batches has time for it.
+    /// one job: the next job of a batch starts only when the task that reads the batches has time for it. `memory` is that of
+    /// the stream of the batch.
     pub(crate) async fn infer(
         &self,
+        memory: &BatchMemory,
         model: Arc<LoadedModel>,
         device: DeviceName,
         batch: RecordBatch,
@@ -270,14 +294,14 @@ impl ModelRuntime {
                 let computed = forward_in_parts(&**model, &inputs)?;
                 model.outputs(&computed, report, &wanted)
             };
-            return self.run(device, run).await;
+            return self.run_batch(device, memory, run).await;
         }
-        let (inputs, report) = self.run(DeviceName::Cpu, encode).await?;
+        let (inputs, report) = self.run_batch(DeviceName::Cpu, memory, encode).await?;
         let forward = Arc::clone(&model);
         let forward = move || forward_in_parts(&**forward, &inputs);
-        let computed = self.run(device, forward).await?;
+        let computed = self.run_batch(device, memory, forward).await?;
         let outputs = move || model.outputs(&computed, report, &wanted);
-        self.run(DeviceName::Cpu, outputs).await
+        self.run_batch(DeviceName::Cpu, memory, outputs).await
     }
 
     /// A reservation for a model, in the memory of all models.

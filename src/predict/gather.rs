@@ -125,7 +125,8 @@ impl Gather {
         }
         let hashed = features.clone();
         let job = move || digests(&hashed).map_err(vatic_ml::Error::from);
-        let Some(digests) = self.runtime.run(DeviceName::Cpu, job).await? else {
+        let digests = self.runtime.run_batch(DeviceName::Cpu, &self.memory, job);
+        let Some(digests) = digests.await? else {
             return Ok(all(features));
         };
         let mut numbers: HashMap<Digest, u32> = HashMap::with_capacity(digests.len());
@@ -156,7 +157,7 @@ impl Gather {
             let slice = texts.slice(start, SLICE_ROWS.min(texts.len() - start));
             let model = Arc::clone(&self.model);
             let job = move || lengths(&**model, &slice);
-            self.runtime.run(DeviceName::Cpu, job)
+            self.runtime.run_batch(DeviceName::Cpu, &self.memory, job)
         });
         Ok(try_join_all(slices).await?.concat())
     }
@@ -233,7 +234,7 @@ impl Gather {
         let (model, device) = (Arc::clone(&self.model), self.spec.options.device);
         let outputs = self
             .runtime
-            .infer(model, device, rows, self.spec.wanted())
+            .infer(&self.memory, model, device, rows, self.spec.wanted())
             .await?;
         self.count(&missing, lengths, &outputs.report);
         let fresh = missing

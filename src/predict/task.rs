@@ -88,7 +88,10 @@ impl Task {
         let rows = features.num_rows();
         let device = self.spec.options.device;
         let wanted = self.spec.wanted();
-        let outputs = self.runtime.infer(model, device, features, wanted).await?;
+        let computing = self
+            .runtime
+            .infer(&self.memory, model, device, features, wanted);
+        let outputs = computing.await?;
         self.metrics.add_call(rows, &outputs.report);
         self.metrics.add_fill(rows, self.spec.size.rows_max);
         Ok(outputs)

@@ -280,7 +280,8 @@ impl Task {
             });
             Ok(picked)
         };
-        let picked = self.runtime.run(DeviceName::Cpu, work).await??;
+        let picked = self.runtime.run_batch(DeviceName::Cpu, &self.memory, work);
+        let picked = picked.await??;
         self.metrics.compute_time.add_elapsed(started);
         self.metrics.batches.add(1);
         self.metrics.input_rows.add(rows);
