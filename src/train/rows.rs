@@ -11,6 +11,8 @@ use super::rendezvous::Entered;
 use crate::error::{Result, SqlState, sql_err};
 use crate::memory::Buffers;
 
+const HASH_BYTES: usize = size_of::<u128>();
+
 /// Reads the rows of a rank's shards: the columns of a training, behind them the hash of each row and its routing key.
 /// `held` reserves their memory before the next rows are read.
 ///
@@ -29,12 +31,15 @@ pub(super) async fn read_rows(
             continue;
         }
         let columns = batch.num_columns() - 2;
-        let hashes = batch.column(columns).as_fixed_size_binary();
-        let hash = |bytes: &[u8]| bytes.try_into().map(u128::from_le_bytes);
-        let hashes: Result<Vec<u128>, _> = hashes.iter().flatten().map(hash).collect();
-        rows.hashes.push(
-            hashes.map_err(|_| sql_err(SqlState::Internal, "a row hash is not 16 bytes long"))?,
-        );
+        held.try_grow(batch.num_rows() * HASH_BYTES)?;
+        let column = batch.column(columns).as_fixed_size_binary();
+        let mut hashes = Vec::with_capacity(batch.num_rows());
+        for bytes in column.iter().flatten() {
+            let wrong = |_| sql_err(SqlState::Internal, "a row hash is not 16 bytes long");
+            let bytes: [u8; HASH_BYTES] = bytes.try_into().map_err(wrong)?;
+            hashes.push(u128::from_le_bytes(bytes));
+        }
+        rows.hashes.push(hashes);
         // Count only kept buffers: the memory of the others is freed, and another batch may reuse it.
         let kept = batch.project(&(0..columns).collect::<Vec<_>>())?;
         held.try_grow(buffers.add(&kept))?;
@@ -63,6 +68,7 @@ mod tests {
     const COLUMNS: usize = 8;
     const ROWS: usize = 1_000;
     const BYTES: usize = COLUMNS * ROWS * size_of::<i64>();
+    const HASHES: usize = ROWS * HASH_BYTES;
 
     /// A rank that counts its rows.
     struct Counting(u64);
@@ -113,12 +119,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_buffer_of_a_message_is_reserved_once_for_all_columns() {
-        let (rows, reserved) = read(BYTES).await.unwrap();
-        assert_eq!(reserved, BYTES);
+    async fn the_buffer_of_a_message_is_reserved_once_for_all_columns_and_the_hashes_with_it() {
+        let (rows, reserved) = read(BYTES + HASHES).await.unwrap();
+        assert_eq!(reserved, BYTES + HASHES);
+        let hashes: Vec<usize> = rows.hashes.iter().map(Vec::len).collect();
+        assert_eq!(hashes, [300, ROWS - 300]);
         let lengths: Vec<usize> = rows.batches.iter().map(RecordBatch::num_rows).collect();
         assert_eq!(lengths, [300, ROWS - 300]);
-        let error = read(BYTES - 1).await.unwrap_err();
+        let error = read(BYTES + HASHES - 1).await.unwrap_err();
         assert_eq!(report(&error).state, SqlState::OutOfMemory);
     }
 }

@@ -27,7 +27,7 @@ pub struct RankRows {
     pub batches: Vec<RecordBatch>,
     /// A content hash of each row of each batch.
     pub hashes: Vec<Vec<u128>>,
-    /// The memory that is reserved for the rows.
+    /// The memory that is reserved for the rows and their hashes.
     pub held: Vec<ReservedMemory>,
 }
 

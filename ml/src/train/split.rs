@@ -26,8 +26,9 @@ use crate::train::shard::{Placement, content_hashes, owner};
 use crate::train::spec::TrainSpec;
 use crate::{Error, Result};
 
-/// Memory of a row while it finds its place: its hash, its entry in the home shard, and its entry in the shard.
-const ORDER_BYTES: usize = 16 + 2 * size_of::<(Placement, RowAt)>();
+/// Memory of a row while it finds its place: its entry in the home shard, and its entry in the shard. Its hash is reserved with
+/// the rows.
+const ORDER_BYTES: usize = 2 * size_of::<(Placement, RowAt)>();
 
 /// The rows of a home shard in hash order, the sum of its row hashes, and its number of skipped rows.
 #[derive(Default)]
