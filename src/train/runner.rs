@@ -125,16 +125,7 @@ async fn run_here(rendezvous: &Arc<LocalRendezvous>, ranks: &Ranks<'_>) -> Resul
     let (task, plan, context) = (ranks.task, &ranks.plan, &ranks.context);
     let listener = ranks.listener.clone();
     let _open = rendezvous.open(&task.run_id, &task.model, task.workers, listener);
-    let ranks = (0..plan.output_partitioning().partition_count()).map(|rank| {
-        let stream = plan.execute(rank, Arc::clone(context));
-        async move {
-            match stream {
-                Ok(stream) => stream.try_collect::<Vec<RecordBatch>>().await,
-                Err(error) => Err(error),
-            }
-        }
-    });
-    let results = futures::future::join_all(ranks).await;
+    let results = rows_of_ranks(plan, context).await?;
     let is_peer = |error: &SqlError| error.state == SqlState::Peer;
     let failures = results
         .iter()
@@ -157,9 +148,70 @@ async fn run_here(rendezvous: &Arc<LocalRendezvous>, ranks: &Ranks<'_>) -> Resul
         .ok_or_else(|| lost_result("no worker returned one"))
 }
 
+/// What each rank returns. If one cannot begin, none does: the others would wait for it.
+async fn rows_of_ranks(
+    plan: &Arc<dyn ExecutionPlan>,
+    context: &Arc<TaskContext>,
+) -> Result<Vec<Result<Vec<RecordBatch>>>> {
+    let ranks = 0..plan.output_partitioning().partition_count();
+    let streams = ranks.map(|rank| plan.execute(rank, Arc::clone(context)));
+    let streams = streams.collect::<Result<Vec<_>>>()?;
+    let rows = streams
+        .into_iter()
+        .map(|rows| rows.try_collect::<Vec<RecordBatch>>());
+    Ok(futures::future::join_all(rows).await)
+}
+
 fn lost_result(problem: &str) -> DataFusionError {
     sql_err(
         SqlState::Internal,
         format!("a training has no valid result: {problem}"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+    use datafusion::execution::SendableRecordBatchStream;
+    use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+    use datafusion::physical_plan::empty::EmptyExec;
+    use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+    use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+    use datafusion::physical_plan::union::UnionExec;
+    use futures::FutureExt;
+
+    use super::*;
+
+    /// A rank that waits for another one.
+    #[derive(Debug)]
+    struct Waits(SchemaRef);
+
+    impl PartitionStream for Waits {
+        fn schema(&self) -> &SchemaRef {
+            &self.0
+        }
+
+        fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
+            let schema = Arc::clone(&self.0);
+            let rows = futures::stream::pending();
+            Box::pin(RecordBatchStreamAdapter::new(schema, rows))
+        }
+    }
+
+    #[test]
+    fn no_rank_waits_for_one_that_cannot_begin() {
+        let rank = Field::new("rank", DataType::Int64, false);
+        let schema = Arc::new(Schema::new(vec![rank]));
+        let ranks: Vec<Arc<dyn PartitionStream>> = vec![Arc::new(Waits(Arc::clone(&schema)))];
+        let waits =
+            StreamingTableExec::try_new(Arc::clone(&schema), ranks, None, Vec::new(), false, None);
+        // It begins only if its input has a partition.
+        let fails =
+            CoalescePartitionsExec::new(Arc::new(EmptyExec::new(schema).with_partitions(0)));
+        let plans: Vec<Arc<dyn ExecutionPlan>> = vec![Arc::new(waits.unwrap()), Arc::new(fails)];
+        let plan = UnionExec::try_new(plans).unwrap();
+        let ended = rows_of_ranks(&plan, &Arc::default()).now_or_never();
+        let error = ended.unwrap().unwrap_err();
+        assert!(error.to_string().contains("input partition"), "{error}");
+    }
 }
