@@ -10,10 +10,11 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ballista_core::JobId;
 use ballista_core::serde::protobuf::{JobStatus, SuccessfulJob, job_status};
+use ballista_scheduler::cluster::JobState;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::datasource::sink::DataSinkExec;
@@ -48,6 +49,8 @@ const STATUSES: usize = 64;
 pub(super) const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// The interval between checks whether a job has started.
 const SUBMISSION: Duration = Duration::from_millis(20);
+/// How long the scheduler may take to record how a job ended after it told so.
+const RECORDED_MAX: Duration = Duration::from_secs(2);
 
 impl Cluster {
     /// The same plan with the parts that read files on the executors. Parts that read no files stay in this process, and
@@ -148,7 +151,11 @@ impl Cluster {
         let mut looks = tokio::time::interval(CHECK_INTERVAL);
         let done = loop {
             let status: Option<JobStatus> = tokio::select! {
-                status = statuses.recv() => status,
+                status = statuses.recv() => match status {
+                    Some(status) => Some(status),
+                    // The last message found no room in the queue.
+                    None => last_status(self.job_state.as_ref(), &id, RECORDED_MAX).await,
+                },
                 () = tokio::time::sleep(SUBMISSION), if !is_running => {
                     // The scheduler reports a job as running only when the job's first task is done.
                     is_running = self.is_running(&id);
@@ -191,6 +198,26 @@ impl Cluster {
         if !is_done || !is_heard {
             self.forget(id).await;
         }
+    }
+}
+
+/// How a job of the scheduler ended. Waits so long until that is recorded; `None` if it is not.
+async fn last_status(jobs: &dyn JobState, id: &JobId, wait_max: Duration) -> Option<JobStatus> {
+    let began = Instant::now();
+    loop {
+        // The state is in memory, so the call cannot fail.
+        let status = jobs.get_job_status(id).await.ok().flatten();
+        let is_over = |status: &JobStatus| {
+            matches!(
+                status.status,
+                Some(job_status::Status::Successful(_) | job_status::Status::Failed(_))
+            )
+        };
+        let status = status.filter(is_over);
+        if status.is_some() || began.elapsed() >= wait_max {
+            return status;
+        }
+        tokio::time::sleep(SUBMISSION).await;
     }
 }
 
@@ -322,5 +349,30 @@ impl ExecutionPlan for DistributedExec {
         let rows = rows_of(self.jobs.clone(), partition, pool);
         let schema = self.jobs.plan.schema();
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scheduler;
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_of_a_job_is_known_without_its_message() {
+        let jobs = scheduler::job_state();
+        let id = JobId::new("job");
+        jobs.accept_job(&id, "a query", 0).unwrap();
+        let none = last_status(jobs.as_ref(), &id, Duration::ZERO).await;
+        assert!(none.is_none(), "the job has not ended: {none:?}");
+        // The end is recorded while somebody asks for it.
+        let asking = last_status(jobs.as_ref(), &id, Duration::from_secs(60));
+        let recording = jobs.fail_unscheduled_job(&id, "no plan".into());
+        let (status, recorded) = tokio::join!(asking, recording);
+        recorded.unwrap();
+        let status = status.and_then(|status| status.status);
+        let Some(job_status::Status::Failed(job)) = status else {
+            panic!("{status:?}");
+        };
+        assert_eq!(job.error, "no plan");
     }
 }
