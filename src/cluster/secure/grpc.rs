@@ -30,6 +30,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pings find a machine that is gone; a call has no deadline of its own.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_secs(15);
+/// The kernel finds a machine that is gone before its first ping.
+const IDLE: Duration = Duration::from_secs(30);
 /// Bytes in transit that nobody has read, as Ballista's clients have them.
 const STREAM_WINDOW_BYTES: u32 = 16 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
@@ -71,7 +73,7 @@ pub(super) async fn serve_scheduler<S: SchedulerGrpc>(
         }
         Ok(request)
     };
-    Server::builder()
+    pinging(Server::builder(), PING_INTERVAL, PING_TIMEOUT)
         .tls_config(server_tls(identity))?
         .add_service(InterceptedService::new(scheduler, with_address))
         .serve_with_incoming(incoming(listener))
@@ -112,6 +114,13 @@ pub(super) fn flight_provider(
     Arc::new(provider)
 }
 
+/// A server that closes a connection whose client does not answer pings: the connection of a machine that is gone.
+fn pinging(server: Server, interval: Duration, timeout: Duration) -> Server {
+    server
+        .http2_keepalive_interval(Some(interval))
+        .http2_keepalive_timeout(Some(timeout))
+}
+
 fn server_tls(identity: &Identity) -> ServerTlsConfig {
     ServerTlsConfig::new()
         .identity(pem(identity))
@@ -124,5 +133,46 @@ fn pem(identity: &Identity) -> PemIdentity {
 }
 
 fn incoming(listener: TcpListener) -> TcpIncoming {
-    TcpIncoming::from(listener).with_nodelay(Some(true))
+    TcpIncoming::from(listener)
+        .with_nodelay(Some(true))
+        .with_keepalive(Some(IDLE))
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::common::runtime::SpawnedTask;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::super::secret::Secret;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_answers_no_pings_is_closed() {
+        let identity = Identity::new(&Secret::new(b"one")).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let brief = Duration::from_millis(20);
+        let rows = FlightServiceServer::new(BallistaFlightService::new(String::new()));
+        let serving = pinging(Server::builder(), brief, brief)
+            .tls_config(server_tls(&identity))
+            .unwrap()
+            .add_service(rows)
+            .serve_with_incoming(incoming(listener));
+        let _serving = SpawnedTask::spawn(serving);
+        let stream = TcpStream::connect(address).await.unwrap();
+        let connecting = identity.connector().connect(identity.name(), stream);
+        let mut client = connecting.await.unwrap();
+        // The beginning of HTTP/2, with a frame of settings that has none (RFC 9113, 3.4).
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        let settings = [0_u8, 0, 0, 4, 0, 0, 0, 0, 0];
+        client.write_all(preface).await.unwrap();
+        client.write_all(&settings).await.unwrap();
+        client.flush().await.unwrap();
+        // Whether the end is orderly does not matter.
+        let mut received = Vec::new();
+        let reading = client.read_to_end(&mut received);
+        let read = tokio::time::timeout(Duration::from_secs(60), reading).await;
+        assert!(read.is_ok(), "the connection stays open");
+    }
 }
