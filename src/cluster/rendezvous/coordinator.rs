@@ -14,7 +14,7 @@ use vatic_ml::train::control::Progress;
 use super::attempt::{Actions, Attempt, Connection, Event, Outcome};
 use super::message::{FromRank, ToRank, Wire};
 use super::reports::Reports;
-use crate::cluster::secure::{Refused, Security};
+use crate::cluster::secure::{Doorway, Place, Refused, Security};
 
 const TICK: Duration = Duration::from_millis(200);
 /// A connection without a first message in this time is closed.
@@ -108,6 +108,11 @@ impl Coordinator {
 
     /// Serves ranks forever.
     pub(in crate::cluster) async fn serve(self: Arc<Self>, listener: TcpListener) {
+        self.serve_through(Doorway::default(), listener).await;
+    }
+
+    async fn serve_through(self: Arc<Self>, doorway: Doorway, listener: TcpListener) {
+        let doorway = Arc::new(doorway);
         let mut ticks = tokio::time::interval(TICK);
         let mut connections = JoinSet::new();
         loop {
@@ -116,7 +121,9 @@ impl Coordinator {
                 Some(_) = connections.join_next() => {}
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => {
-                        connections.spawn(Arc::clone(&self).connection(stream, peer));
+                        if let Some(place) = doorway.admit(peer.ip()) {
+                            connections.spawn(Arc::clone(&self).connection(stream, peer, place));
+                        }
                     }
                     Err(error) => {
                         tracing::warn!(%error, "a worker of a training cannot connect");
@@ -140,8 +147,8 @@ impl Coordinator {
         }
     }
 
-    /// One rank's connection, from its greeting to its end.
-    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+    /// One rank's connection, from its greeting to its end. It keeps its place in the doorway until its first message.
+    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, place: Place) {
         let mut wire = match self.security.accept(stream, peer).await {
             Ok(stream) => Wire::new(stream),
             Err(error) => {
@@ -153,6 +160,7 @@ impl Coordinator {
             }
         };
         let greeting = tokio::time::timeout(FIRST_MESSAGE_TIMEOUT, wire.next()).await;
+        drop(place);
         let (run_id, event) = match greeting {
             Ok(Ok(Some(FromRank::Enter {
                 run_id,
@@ -332,5 +340,42 @@ impl Drop for Opened {
     fn drop(&mut self) {
         self.cancel();
         self.coordinator.lock().remove(&self.run_id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::common::runtime::SpawnedTask;
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_beyond_the_maximum_are_not_greeted() {
+        let security = Security::default();
+        let coordinator = Coordinator::new(security.clone(), Duration::from_secs(60));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = Arc::new(coordinator).serve_through(Doorway::new(2), listener);
+        let _serving = SpawnedTask::spawn(serving);
+        let silent = TcpStream::connect(address).await.unwrap();
+        let greeted = TcpStream::connect(address).await.unwrap();
+        let mut late = TcpStream::connect(address).await.unwrap();
+        // The engine greets first.
+        let first = late.read(&mut [0]).await;
+        assert!(matches!(first, Ok(0) | Err(_)), "{first:?}");
+        let mut rank = Wire::new(security.connect(greeted).await.unwrap());
+        let enter = FromRank::Enter {
+            run_id: "unknown".into(),
+            rank: 0,
+            address: "127.0.0.1:1".into(),
+        };
+        rank.send(&enter).await.unwrap();
+        let answer = rank.next::<ToRank>().await.unwrap();
+        assert!(matches!(answer, Some(ToRank::Abort { .. })), "{answer:?}");
+        // Its place is free again.
+        let next = TcpStream::connect(address).await.unwrap();
+        assert!(security.connect(next).await.is_ok());
+        drop(silent);
     }
 }

@@ -20,10 +20,12 @@
 //! * `security` the protection as the rest of the cluster sees it; `failure` why another process is refused
 //! * `secret` the file, and the keys made from its content; `identity` the certificate and its use by TLS
 //! * `build` the name of this build; `greeting` the first bytes of a connection to the engine
+//! * `doorway` the connections that have not shown yet who they are, and the most there may be
 //! * `stream` connections of tasks of tokio; `peer` connections of threads
 //! * `grpc` clients and servers of gRPC; `tls_proxy` the encrypted way to a server on the loopback device; `pass` of tasks
 
 mod build;
+mod doorway;
 mod failure;
 mod greeting;
 mod grpc;
@@ -35,6 +37,7 @@ mod security;
 mod stream;
 mod tls_proxy;
 
+pub(super) use doorway::{Doorway, Place};
 pub(super) use failure::Refused;
 pub(super) use pass::TaskPass;
 pub(super) use peer::PeerStream;

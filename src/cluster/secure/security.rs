@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use tonic::transport::Endpoint;
 
 use super::build::BUILD;
+use super::doorway::Doorway;
 use super::failure::Failure;
 use super::greeting::greet;
 use super::grpc;
@@ -191,6 +192,7 @@ impl Security {
             identity,
             listener,
             server,
+            doorway: Arc::new(Doorway::default()),
         })
     }
 

@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::doorway::{Doorway, Place};
 use super::identity::Identity;
 use super::stream::SecureStream;
 
@@ -23,6 +24,8 @@ pub(in crate::cluster) struct TlsProxy {
     pub(super) listener: TcpListener,
     /// The address of the server.
     pub(super) server: SocketAddr,
+    /// The connections before the end of their handshake.
+    pub(super) doorway: Arc<Doorway>,
 }
 
 impl TlsProxy {
@@ -34,7 +37,11 @@ impl TlsProxy {
                 Some(_) = open.join_next() => {}
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, peer)) => {
-                        let passing = pass_on(Arc::clone(&self.identity), stream, self.server);
+                        let Some(place) = self.doorway.admit(peer.ip()) else {
+                            continue;
+                        };
+                        let identity = Arc::clone(&self.identity);
+                        let passing = pass_on(identity, (stream, place), self.server);
                         open.spawn(async move {
                             if let Err(error) = passing.await {
                                 // The scheduler tries each new executor with a plain connection, which fails here.
@@ -53,11 +60,61 @@ impl TlsProxy {
     }
 }
 
-async fn pass_on(identity: Arc<Identity>, stream: TcpStream, server: SocketAddr) -> Result<()> {
+async fn pass_on(
+    identity: Arc<Identity>,
+    (stream, place): (TcpStream, Place),
+    server: SocketAddr,
+) -> Result<()> {
     let accepting = SecureStream::accept(Some(&identity), stream);
     let mut outside = timeout(HANDSHAKE_TIMEOUT, accepting).await??;
+    drop(place);
     let mut inside = TcpStream::connect(server).await?;
     inside.set_nodelay(true)?;
     copy_bidirectional(&mut outside, &mut inside).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::common::runtime::SpawnedTask;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::super::secret::Secret;
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_beyond_the_maximum_wait_for_no_handshake() {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let identity = Arc::new(Identity::new(&Secret::new(b"one")).unwrap());
+        let proxy = TlsProxy {
+            identity: Arc::clone(&identity),
+            listener,
+            server: server.local_addr().unwrap(),
+            doorway: Arc::new(Doorway::new(2)),
+        };
+        let _serving = SpawnedTask::spawn(proxy.serve());
+        let _silent = TcpStream::connect(address).await.unwrap();
+        let known = TcpStream::connect(address).await.unwrap();
+        let mut late = TcpStream::connect(address).await.unwrap();
+        let mut bytes = [0; 5];
+        let closed = timeout(HANDSHAKE_TIMEOUT / 2, late.read(&mut bytes)).await;
+        assert!(matches!(closed, Ok(Ok(0) | Err(_))), "{closed:?}");
+        // A connection after its handshake takes no place: another one can follow.
+        let mut first = Some(known);
+        for _ in 0..2 {
+            let stream = match first.take() {
+                Some(known) => known,
+                None => TcpStream::connect(address).await.unwrap(),
+            };
+            let connecting = SecureStream::connect(Some(&identity), stream);
+            let mut stream = connecting.await.unwrap();
+            stream.write_all(b"hello").await.unwrap();
+            stream.flush().await.unwrap();
+            let (mut inside, _) = server.accept().await.unwrap();
+            inside.read_exact(&mut bytes).await.unwrap();
+            assert_eq!(&bytes, b"hello");
+        }
+    }
 }
