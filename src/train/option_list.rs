@@ -276,7 +276,7 @@ pub const OPTIONS: &[TrainOption] = &[
         name: "hash_buckets",
         takes: "whole number",
         default: "none",
-        description: "number of weights that the values of a category share by their hash if there are over 10,000 values, instead of an error; 1 to 10,000,000",
+        description: "number of weights that the values of a category share by their hash if there are over 10,000 values, or values of over 16 MiB together, instead of an error; 1 to 10,000,000",
         data_type: DataType::Int64,
     },
     TrainOption {

@@ -25,6 +25,9 @@ const IMPLICIT_NEEDS: &str = "implicit feedback needs strengths from 0: filter t
 
 /// More values than this in one category column are an error: each value would have its own weight.
 pub(crate) const CATEGORY_VALUES_MAX: usize = 10_000;
+/// More bytes than these in the distinct values of one category column are an error: all ranks exchange them, and the model
+/// keeps them.
+const CATEGORY_BYTES_MAX: usize = 16 << 20;
 
 /// The counts of a shard, in a form that a rank can send.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -54,6 +57,8 @@ pub(crate) enum Values {
     Counted(BTreeMap<String, u64>),
     /// More than [`CATEGORY_VALUES_MAX`] values, which nobody counts.
     TooMany,
+    /// Values of more than [`CATEGORY_BYTES_MAX`] bytes together, which nobody counts.
+    TooLong,
 }
 
 impl Default for Values {
@@ -64,15 +69,43 @@ impl Default for Values {
 
 impl Values {
     fn merge(&mut self, others: &Self) {
-        let (Self::Counted(ours), Self::Counted(others)) = (&mut *self, others) else {
-            *self = Self::TooMany;
+        match (&mut *self, others) {
+            (Self::Counted(ours), Self::Counted(others)) => {
+                for (value, count) in others {
+                    *ours.entry(value.clone()).or_default() += count;
+                }
+            }
+            // Whatever the order.
+            (Self::TooMany, _) | (_, Self::TooMany) => *self = Self::TooMany,
+            (Self::TooLong, _) | (_, Self::TooLong) => *self = Self::TooLong,
+        }
+        self.check();
+    }
+
+    /// Forgets the values if there is too much of them.
+    fn check(&mut self) {
+        let Self::Counted(counts) = self else {
             return;
         };
-        for (value, count) in others {
-            *ours.entry(value.clone()).or_default() += count;
-        }
-        if ours.len() > CATEGORY_VALUES_MAX {
+        let bytes: usize = counts.keys().map(String::len).sum();
+        if counts.len() > CATEGORY_VALUES_MAX {
             *self = Self::TooMany;
+        } else if bytes > CATEGORY_BYTES_MAX {
+            *self = Self::TooLong;
+        }
+    }
+
+    /// What there is too much of, if the values are not counted.
+    fn excess(&self) -> Option<String> {
+        match self {
+            Self::Counted(_) => None,
+            Self::TooMany => Some(format!(
+                "over {CATEGORY_VALUES_MAX} distinct values, too many"
+            )),
+            Self::TooLong => Some(format!(
+                "distinct values of over {} MiB together, too long",
+                CATEGORY_BYTES_MAX >> 20
+            )),
         }
     }
 }
@@ -237,10 +270,20 @@ fn count_values(part: &CategoryPart, parts: &Parts) -> Values {
         CategoryPart::Text(values) => {
             let mut borrowed: std::collections::HashMap<&str, u64> =
                 std::collections::HashMap::new();
+            let mut bytes = 0;
             for row in (0..values.len()).filter(|&row| parts.is_valid(row)) {
-                *borrowed.entry(values.value(row)).or_default() += 1;
+                let value = values.value(row);
+                let count = borrowed.entry(value).or_default();
+                bytes += match *count {
+                    0 => value.len(),
+                    _ => 0,
+                };
+                *count += 1;
                 if borrowed.len() > CATEGORY_VALUES_MAX {
                     return Values::TooMany;
+                }
+                if bytes > CATEGORY_BYTES_MAX {
+                    return Values::TooLong;
                 }
             }
             counts.extend(
@@ -385,11 +428,11 @@ pub(crate) fn merge_columns(
         }
     }
     for (counts, column) in merged.iter().zip(&columns.features) {
-        let has_too_many = |values: &Values| matches!(values, Values::TooMany);
-        if hash_buckets.is_none() && counts.categories.iter().any(has_too_many) {
+        if hash_buckets.is_none()
+            && let Some(excess) = counts.categories.iter().find_map(Values::excess)
+        {
             return Err(Error::Invalid(format!(
-                "column \"{}\" has over {CATEGORY_VALUES_MAX} distinct values, too many for categories; leave it out, \
-                 group its values, or set hash_buckets",
+                "column \"{}\" has {excess} for categories; leave it out, group its values, or set hash_buckets",
                 column.name
             )));
         }
@@ -423,16 +466,30 @@ mod tests {
 
     use super::*;
 
-    /// The counts of a column that has these numbers as texts.
-    fn counts(values: std::ops::Range<usize>) -> ColumnCounts {
-        let texts = values.map(|value| value.to_string());
-        let texts: ArrayRef = Arc::new(StringArray::from_iter_values(texts));
-        let rows = RecordBatch::try_from_iter([("id", texts)]).unwrap();
-        let column = Column {
+    fn id() -> Column {
+        Column {
             name: "id".into(),
             data_type: DataType::Utf8,
-        };
-        count_column(&rows, 0, &column, true).unwrap()
+        }
+    }
+
+    fn counts_of(texts: impl Iterator<Item = String>) -> ColumnCounts {
+        let texts: ArrayRef = Arc::new(StringArray::from_iter_values(texts));
+        let rows = RecordBatch::try_from_iter([("id", texts)]).unwrap();
+        count_column(&rows, 0, &id(), true).unwrap()
+    }
+
+    /// The counts of a column that has these numbers as texts.
+    fn counts(values: std::ops::Range<usize>) -> ColumnCounts {
+        counts_of(values.map(|value| value.to_string()))
+    }
+
+    /// The counts of a column that has these numbers as texts of 1 MiB, each in two rows.
+    fn long_counts(values: std::ops::Range<usize>) -> ColumnCounts {
+        counts_of(values.flat_map(|value| {
+            let text = format!("{value:04}{}", "x".repeat((1 << 20) - 4));
+            [text.clone(), text]
+        }))
     }
 
     fn has_too_many(counts: &ColumnCounts) -> bool {
@@ -456,5 +513,49 @@ mod tests {
         assert!(has_too_many(&merged));
         // What a worker sends does not grow with the values.
         assert!(serde_json::to_vec(&merged).unwrap().len() < 200);
+    }
+
+    #[test]
+    fn long_values_are_counted_up_to_the_limit_of_their_bytes() {
+        let most = CATEGORY_BYTES_MAX >> 20;
+        let mut merged = long_counts(0..most);
+        assert!(matches!(merged.categories[..], [Values::Counted(_)]));
+        let more = long_counts(0..most + 1);
+        assert!(matches!(more.categories[..], [Values::TooLong]));
+        // Two shards that have too long values together.
+        merged.merge(&long_counts(most..most + 1), "id").unwrap();
+        assert!(matches!(merged.categories[..], [Values::TooLong]));
+        // What a worker sends does not grow with the values.
+        assert!(serde_json::to_vec(&merged).unwrap().len() < 200);
+        // The order of the shards does not change the error.
+        let many = counts(0..CATEGORY_VALUES_MAX + 1);
+        for (mut one, other) in [(merged.clone(), &many), (many.clone(), &merged)] {
+            one.merge(other, "id").unwrap();
+            assert!(has_too_many(&one));
+        }
+    }
+
+    #[test]
+    fn too_long_values_are_an_error_that_names_the_column_and_hash_buckets() {
+        let columns = Columns {
+            features: vec![id()],
+            targets: vec![],
+        };
+        let most = CATEGORY_BYTES_MAX >> 20;
+        let shard = ShardCounts {
+            number: 0,
+            train_rows: 1,
+            eval_rows: 0,
+            skipped: 0,
+            rows_hash: (0, 0),
+            columns: vec![long_counts(0..most + 1)],
+            labels: vec![],
+        };
+        let merged = merge_columns(std::slice::from_ref(&shard), &columns, None);
+        let error = merged.unwrap_err().to_string();
+        let expected = "column \"id\" has distinct values of over 16 MiB together, too long for categories; leave it out, \
+                        group its values, or set hash_buckets";
+        assert!(error.contains(expected), "{error}");
+        assert!(merge_columns(&[shard], &columns, Some(8)).is_ok());
     }
 }

@@ -78,7 +78,7 @@ fn vocabulary(
 ) -> Vocabulary {
     let counts = match values {
         Values::Counted(counts) => counts,
-        Values::TooMany => {
+        Values::TooMany | Values::TooLong => {
             return Vocabulary {
                 part: String::new(),
                 values: vec![],
