@@ -333,6 +333,10 @@ fn is_of_content(kind: ErrorKind) -> bool {
     )
 }
 
+/// What the text of an error of a full disk has. Ballista's writers of sorted rows report errors of files as text only, in the
+/// form for developers.
+const FULL_DISK: &str = "kind: StorageFull";
+
 /// DataFusion's message for a timestamp that its unit cannot hold.
 const BEYOND_UNIT: &str = "exceeds the representable i64 range";
 
@@ -368,6 +372,7 @@ fn from_datafusion(error: &DataFusionError) -> SqlError {
         DataFusionError::Configuration(_) => SqlState::InvalidParameter,
         DataFusionError::Internal(_) => SqlState::Internal,
         DataFusionError::Execution(text) if text.contains(BEYOND_UNIT) => SqlState::OutOfRange,
+        DataFusionError::Execution(text) if text.contains(FULL_DISK) => SqlState::Io,
         _ => SqlState::Data,
     };
     let message = match error {
@@ -377,6 +382,10 @@ fn from_datafusion(error: &DataFusionError) -> SqlError {
             }
             ParserError::RecursionLimitExceeded => "the statement is nested too deeply".into(),
         },
+        DataFusionError::Execution(text) if text.contains(FULL_DISK) => {
+            "the disk of an executor is full; free space where executors have their --work-dir"
+                .into()
+        }
         other => with_wider_type(&other.message()),
     };
     SqlError {
@@ -452,11 +461,18 @@ fn begun_lower(text: &str) -> String {
     }
 }
 
-/// Whether an error, or one of its causes, comes from reading or writing files.
+/// Whether an error, or one of its causes, comes from reading or writing files: an object store reports it, or a disk that is full.
 fn is_of_files(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
-        if error.is::<object_store::Error>() {
+        let of_disk = error.downcast_ref::<std::io::Error>();
+        let is_full = of_disk.is_some_and(|error| {
+            matches!(
+                error.kind(),
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+            )
+        });
+        if is_full || error.is::<object_store::Error>() {
             return true;
         }
         next = error.source();
@@ -494,6 +510,8 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 
 #[cfg(test)]
 mod tests {
+    use datafusion::parquet::errors::ParquetError;
+
     use super::*;
 
     #[test]
@@ -518,6 +536,34 @@ mod tests {
         };
         assert_eq!(state(ErrorKind::StorageFull), SqlState::Io);
         assert_eq!(state(ErrorKind::InvalidData), SqlState::Data);
+    }
+
+    #[test]
+    fn a_disk_that_is_full_is_not_bad_data_whatever_wraps_its_error() {
+        let state = |kind: ErrorKind| {
+            let error = || std::io::Error::from(kind);
+            let wrapped = [
+                DataFusionError::External(Box::new(error())),
+                ArrowError::ExternalError(Box::new(error())).into(),
+                ParquetError::from(error()).into(),
+                DataFusionError::from(ArrowError::from(error())).context("a sort"),
+            ];
+            wrapped.map(|error| report(&error).state)
+        };
+        assert_eq!(state(ErrorKind::StorageFull), [SqlState::Io; 4]);
+        assert_eq!(state(ErrorKind::QuotaExceeded), [SqlState::Io; 4]);
+        assert_eq!(state(ErrorKind::InvalidData), [SqlState::Data; 4]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_disk_that_is_full_is_known_in_the_text_of_a_writer() {
+        // ENOSPC, as BallistaError::IoError has it.
+        let full = std::io::Error::from_raw_os_error(28);
+        let error = DataFusionError::Execution(format!("IoError({full:?})"));
+        let found = report(&error);
+        assert_eq!(found.state, SqlState::Io);
+        assert!(found.message.ends_with("--work-dir"), "{found}");
     }
 
     #[test]
