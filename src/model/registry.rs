@@ -425,6 +425,32 @@ mod tests {
     }
 
     #[test]
+    fn files_that_two_models_name_are_used_until_both_are_dropped() {
+        let registry = registry();
+        publish(&registry, "m", IfTaken::Fail).unwrap();
+        publish(&registry, "n", IfTaken::Fail).unwrap();
+        let alter = |model: &str, change: fn(&mut ModelState)| {
+            let changed = registry.alter(&name(model), |state| {
+                change(state);
+                Ok(())
+            });
+            changed.unwrap();
+        };
+        alter("n", |state| {
+            state.versions[0].directory = "files of m".into();
+        });
+        let dropped: fn(&mut ModelState) = |state| {
+            state.is_dropped = true;
+            state.versions.clear();
+        };
+        alter("m", dropped);
+        let used = registry.used_directories().unwrap();
+        assert_eq!(used.into_iter().collect::<Vec<_>>(), ["files of m"]);
+        alter("n", dropped);
+        assert!(registry.used_directories().unwrap().is_empty());
+    }
+
+    #[test]
     fn a_model_may_have_ten_thousand_versions() {
         let registry = registry();
         publish(&registry, "m", IfTaken::Fail).unwrap();

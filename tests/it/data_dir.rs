@@ -69,6 +69,31 @@ fn the_files_of_a_model_are_a_model_elsewhere() {
     assert_eq!(rows(other.path(), GUESS), ["30.0"]);
 }
 
+/// Two models may name the same files, as after a crash amid a rename: they stay until no model names them.
+#[test]
+fn two_models_of_the_same_files_work_until_the_files_are_gone() {
+    let data = trained();
+    let models = data.path().join("catalog/public/models");
+    fs::create_dir(models.join("twin")).unwrap();
+    for entry in fs::read_dir(models.join("price")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), models.join("twin").join(entry.file_name())).unwrap();
+    }
+    let guess = GUESS.replace("predict(price,", "predict(twin,");
+    assert_eq!(rows(data.path(), GUESS), ["30.0"]);
+    assert_eq!(rows(data.path(), &guess), ["30.0"]);
+    assert!(run(data.path(), &["DROP MODEL price"]).status.success());
+    assert!(fails(data.path(), &[GUESS], 1).contains("42704"));
+    assert_eq!(rows(data.path(), &guess), ["30.0"]);
+    let files = find(data.path(), "model.safetensors");
+    fs::remove_dir_all(files[0].parent().unwrap()).unwrap();
+    let error = fails(data.path(), &[&guess], 1);
+    assert!(
+        error.contains("58030") && error.contains("twin@1"),
+        "{error}"
+    );
+}
+
 #[test]
 fn memory_keeps_nothing() {
     let memory = Path::new(":memory:");

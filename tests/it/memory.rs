@@ -168,6 +168,12 @@ fn a_process_stays_near_its_limit_and_says_what_does_not_fit() {
         errors.contains("error[53200]: sql-tests/data/text_models/bert: "),
         "{errors}"
     );
+    // The error says what the model takes, and what is left of the limit.
+    let asked = errors.split("allocate additional ").nth(1);
+    let asked = asked.and_then(|text| text.split(' ').next());
+    let kilobytes: f64 = asked.and_then(|text| text.parse().ok()).unwrap();
+    assert!(kilobytes > 10.0, "{errors}");
+    assert!(errors.contains("10.0 KB remain available"), "{errors}");
 }
 
 #[test]

@@ -104,7 +104,7 @@ pub(super) fn checked(file: &str, mut model: ModelProto, runner: Runner) -> Resu
 }
 
 /// The domain of an operator, where the standard one has two names.
-fn domain(name: &str) -> &str {
+pub(super) fn domain(name: &str) -> &str {
     match name {
         "ai.onnx" => "",
         other => other,
@@ -186,14 +186,8 @@ fn check_operators(
     }
     let are_random = refused.iter().all(|(domain, name)| is_random(domain, name));
     let described = refused.into_iter().map(|(domain, operator)| {
-        let version = match opsets.get(domain) {
-            Some(version) => format!("opset {version}"),
-            None => "no opset".to_owned(),
-        };
-        match domain {
-            "" => format!("{operator} ({version})"),
-            _ => format!("{domain}.{operator} ({version})"),
-        }
+        let version = opsets.get(domain).copied();
+        described(domain, operator, version)
     });
     let described: Vec<String> = described.collect();
     let described = described.join(", ");
@@ -206,6 +200,18 @@ fn check_operators(
             "{file} uses operators that this build does not know: {described}; {OTHER_LIBRARY}"
         ),
     }))
+}
+
+/// An operator with the version of its domain that the model uses.
+pub(super) fn described(domain: &str, operator: &str, version: Option<i64>) -> String {
+    let version = match version {
+        Some(version) => format!("opset {version}"),
+        None => "no opset".to_owned(),
+    };
+    match domain {
+        "" => format!("{operator} ({version})"),
+        _ => format!("{domain}.{operator} ({version})"),
+    }
 }
 
 /// Refuses operators that work as in training: `Dropout` would draw random numbers, and `BatchNormalization` would take the mean of

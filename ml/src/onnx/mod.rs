@@ -3,7 +3,7 @@
 //! * `proto` the bytes of a file → messages; `external` tensors in files beside it
 //! * `graph` a graph that is whole, and whose operators are known; `inputs` its inputs, of a type of `element`
 //! * `operators` the operators that tract lacks
-//! * `plan` a graph that runs: `tract_plan` on tract, `library_plan` on the `library` of onnxruntime that the user names
+//! * `plan` a graph that runs: `tract_plan` on tract, after a `trial` of its types, `library_plan` on the `library` of onnxruntime that the user names
 //! * `ports` inputs and outputs → the ports of a model
 //! * [`model`] the model for the engine
 //! * `encode` columns → tensors; `texts` texts as tensors
@@ -29,6 +29,7 @@ mod proto;
 mod run;
 mod texts;
 mod tract_plan;
+mod trial;
 
 #[cfg(test)]
 mod examples;

@@ -194,10 +194,11 @@ fn an_index_beyond_the_end_fails_in_its_row() {
 
 #[test]
 fn a_request_to_stop_ends_a_run() {
+    let model = caster();
     let stop = Stop::default();
     stop.ask();
     let texts = StringArray::from(vec!["1.5"]);
-    let outcome = stop.watch(|| run(&caster(), vec![Arc::new(texts)]));
+    let outcome = stop.watch(|| run(&model, vec![Arc::new(texts)]));
     assert!(matches!(outcome, Err(Error::Cancelled)));
 }
 

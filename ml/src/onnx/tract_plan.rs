@@ -14,6 +14,7 @@ use super::inputs::{Batch, ROWS, length_name};
 use super::operators::list::{OTHER_LIBRARY, reader};
 use super::operators::own::RowFailure;
 use super::plan::{Failed, Plan, Shape, cannot_run, one_line};
+use super::trial;
 use crate::worker::catch;
 use crate::{Error, Result, stop};
 
@@ -32,7 +33,7 @@ pub(super) struct TractPlan {
 
 impl TractPlan {
     /// # Errors
-    /// [`Error::Unsupported`] if tract cannot infer the types of the graph.
+    /// [`Error::Unsupported`] if tract cannot infer the types of the graph, or cannot compute in them.
     pub(super) fn of(file: &str, graph: &Graph) -> Result<Self> {
         let prepared = catch(|| prepared(file, graph));
         let (plan, rows, lengths) = prepared.map_err(|error| match error {
@@ -47,12 +48,17 @@ impl TractPlan {
             batch: graph.batch,
             mixes_rows: graph.mixes_rows,
         };
-        match plan.bytes(1, &vec![1; graph.lengths]) {
-            0..ROW_BYTES_MAX => Ok(plan),
-            bytes => Err(Error::Unsupported(format!(
+        let bytes = plan.bytes(1, &vec![1; graph.lengths]);
+        if bytes >= ROW_BYTES_MAX {
+            return Err(Error::Unsupported(format!(
                 "{file} takes {bytes} bytes of memory for a row"
-            ))),
+            )));
         }
+        let lengths = vec![trial::LENGTH; graph.lengths];
+        if plan.bytes(1, &lengths) < ROW_BYTES_MAX {
+            trial::check(file, &graph.model, &plan.plan, &plan.values(1, &lengths))?;
+        }
+        Ok(plan)
     }
 
     fn is_input(&self, node: usize) -> bool {

@@ -3,6 +3,7 @@ is refused in a sentence.
 
 * the operators and networks whose files are in the package onnx, with the outputs that lie beside them, and the files of the
   package onnxruntime
+* functions of numbers in double precision
 * a loop that never ends
 * models of other packages, which `../run install` fetches, on tract and on the library of onnxruntime
 """
@@ -255,6 +256,73 @@ def test_a_network_computes_what_its_file_says(of_networks, name):
     rows, _, told = of_networks
     assert name in rows, told
     check(NETWORKS[name], rows[name])
+
+
+# Numbers on both sides of each bend, and those whose exponential is too large for a number.
+FUNCTION_INPUTS = np.array([0.0, 1.0, -1.0, 2.5, -2.5, 0.5, 3.5, -4.5, 100.0, -100.0, 800.0, -800.0])
+# Operator with attributes → the opset, and the types in which onnxruntime has the function.
+SINGLE, BOTH = ["single"], ["single", "double"]
+FUNCTIONS = [
+    ("Erf", {}, 13, SINGLE), ("Gelu", {}, 20, SINGLE), ("Gelu", {"approximate": "tanh"}, 20, BOTH), ("HardSwish", {}, 14, SINGLE),
+    ("LeakyRelu", {}, 16, BOTH), ("LeakyRelu", {"alpha": 0.3}, 16, BOTH), ("Mish", {}, 18, BOTH), ("Round", {}, 11, BOTH),
+    ("Sigmoid", {}, 13, BOTH), ("Softplus", {}, 22, SINGLE), ("Swish", {}, 24, BOTH), ("Swish", {"alpha": 1.7}, 24, BOTH),
+    ("IsInf", {}, 20, BOTH), ("IsInf", {"detect_negative": 0}, 20, BOTH),
+]
+
+
+def of_function(folder, at, of, in_reference):
+    """A function of numbers in a precision. What onnxruntime computes in another one is cast."""
+    operator, attributes, opset, _ = FUNCTIONS[at]
+    element = {"single": TensorProto.FLOAT, "double": TensorProto.DOUBLE}
+    is_test = operator.startswith("Is")
+
+    def saved(precision):
+        x = helper.make_tensor_value_info("x", element[precision], ["rows"])
+        y = helper.make_tensor_value_info("y", TensorProto.BOOL if is_test else element[precision], ["rows"])
+        # JSON has no infinity: 1 / 0 and -1 / 0 are among the quotients.
+        nodes = [helper.make_node("Reciprocal", ["x"], ["from"])] if is_test else []
+        nodes.append(helper.make_node(operator, ["from" if is_test else "x"], ["y"], **attributes))
+        graph = helper.make_graph(nodes, "function", [x], [y])
+        path = folder / f"function_{at}_{precision}.onnx"
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10), path)
+        return path
+
+    types = {"single": np.float32, "double": np.float64}
+    inputs = np.append(FUNCTION_INPUTS, -0.0) if is_test else FUNCTION_INPUTS
+    # A relative error of single precision at -800 may be more than the tolerance.
+    inputs = inputs[np.abs(inputs) <= 100] if of == "single" else inputs
+    expected = computed(saved(in_reference), {"x": inputs.astype(types[in_reference])})
+    return Case(f"function_{at}_{of}", saved(of), {"x": inputs.astype(types[of])}, expected)
+
+
+@pytest.fixture(scope="module")
+def of_functions(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("functions")
+    cases = [of_function(folder, at, of, of if of in FUNCTIONS[at][3] else "single") for at in range(len(FUNCTIONS)) for of in BOTH]
+    return {case.name: case for case in cases}, *predicted(folder, cases)
+
+
+@pytest.mark.parametrize("of", BOTH)
+@pytest.mark.parametrize("at", range(len(FUNCTIONS)))
+def test_a_function_computes_in_both_precisions(of_functions, at, of):
+    cases, rows, _, told = of_functions
+    name = f"function_{at}_{of}"
+    assert name in rows, told
+    check(cases[name], rows[name])
+
+
+def test_an_operator_that_does_not_compute_in_its_types_is_named_at_create(tmp_path):
+    port = lambda name: helper.make_tensor_value_info(name, TensorProto.DOUBLE, ["rows", 3])
+    nodes = [helper.make_node("Neg", ["x"], ["negative"]), helper.make_node("QuickGelu", ["negative"], ["y"], domain="com.microsoft")]
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    path = tmp_path / "double.onnx"
+    onnx.save(helper.make_model(helper.make_graph(nodes, "double", [port("x")], [port("y")]), opset_imports=opsets, ir_version=8), path)
+    case = Case("double", path, {}, {"none": []})
+    case.rows = lambda: None
+    _, errors, told = predicted(tmp_path, [case])
+    error = errors.get(str(path), told)
+    assert error.startswith("0A000 ") and "onnxruntime may run it" in error
+    assert f'{CANNOT}com.microsoft.QuickGelu (opset 1), output "y", cannot compute in the types of the graph: ' in error
 
 
 def endless():

@@ -1,4 +1,4 @@
-//! `IsNaN`, also of double-precision numbers, which that of tract does not take.
+//! `IsNaN` and `IsInf`, also of double-precision numbers, which those of tract do not take.
 
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
@@ -7,35 +7,60 @@ use tract_onnx::tract_hir::internal::{DatumType, Tensor, TractResult};
 use super::own::{Built, Operator, Shaped, built, wrong};
 use super::tensors::{doubles, only};
 
-const NAME: &str = "IsNaN";
-
+/// Which numbers are found.
 #[derive(Debug)]
-struct IsNan;
-
-pub(super) fn build(_: &ParsingContext, _: &NodeProto) -> Built {
-    built(IsNan)
+enum Is {
+    Nan,
+    Infinite { positive: bool, negative: bool },
 }
 
-impl Operator for IsNan {
+pub(super) fn nan(_: &ParsingContext, _: &NodeProto) -> Built {
+    built(Is::Nan)
+}
+
+pub(super) fn infinite(_: &ParsingContext, node: &NodeProto) -> Built {
+    let detects =
+        |name: &str| -> TractResult<bool> { Ok(node.get_attr_opt::<i64>(name)?.unwrap_or(1) != 0) };
+    built(Is::Infinite {
+        positive: detects("detect_positive")?,
+        negative: detects("detect_negative")?,
+    })
+}
+
+impl Is {
+    fn finds(&self, number: f64) -> bool {
+        match self {
+            Self::Nan => number.is_nan(),
+            Self::Infinite { positive, negative } => {
+                (*positive && number == f64::INFINITY) || (*negative && number == f64::NEG_INFINITY)
+            }
+        }
+    }
+}
+
+impl Operator for Is {
     fn name(&self) -> &'static str {
-        NAME
+        match self {
+            Self::Nan => "IsNaN",
+            Self::Infinite { .. } => "IsInf",
+        }
     }
 
     fn outputs(&self, inputs: &[Shaped]) -> TractResult<Vec<Shaped>> {
-        let input = only(NAME, inputs)?;
+        let input = only(self.name(), inputs)?;
         if !input.datum_type.is_float() {
             let problem = format!("takes floats, and gets {:?}", input.datum_type);
-            return Err(wrong(NAME, problem));
+            return Err(wrong(self.name(), problem));
         }
         let shape = input.shape.iter().cloned();
         Ok(vec![Shaped::new(DatumType::Bool, shape)])
     }
 
     fn run(&self, inputs: &[&Tensor]) -> TractResult<Vec<Tensor>> {
-        let input = only(NAME, inputs)?;
+        let input = only(self.name(), inputs)?;
         let numbers = doubles(input)?;
-        let are_nan: Vec<bool> = numbers.iter().map(|number| number.is_nan()).collect();
-        Ok(vec![Tensor::from_shape(input.shape(), &are_nan)?])
+        let found: Vec<bool> = numbers.iter().map(|number| self.finds(*number)).collect();
+        Ok(vec![Tensor::from_shape(input.shape(), &found)?])
     }
 }
 
@@ -45,15 +70,21 @@ mod tests {
 
     use super::*;
 
+    fn check(is: &Is, expected: [bool; 4]) {
+        let expected = tensor1(&expected);
+        let double = tensor1(&[1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY]);
+        let found = is.run(&[&double]).unwrap();
+        assert_eq!(found, std::slice::from_ref(&expected), "{is:?}");
+        let single = tensor1(&[1.0f32, f32::NAN, f32::INFINITY, f32::NEG_INFINITY]);
+        assert_eq!(is.run(&[&single]).unwrap(), [expected], "{is:?}");
+    }
+
     #[test]
     fn numbers_of_both_precisions_are_compared() {
-        let expected = tensor1(&[false, true, false]);
-        let double = tensor1(&[1.0, f64::NAN, f64::INFINITY]);
-        assert_eq!(
-            IsNan.run(&[&double]).unwrap(),
-            std::slice::from_ref(&expected)
-        );
-        let single = tensor1(&[1.0f32, f32::NAN, f32::INFINITY]);
-        assert_eq!(IsNan.run(&[&single]).unwrap(), [expected]);
+        check(&Is::Nan, [false, true, false, false]);
+        let infinite = |positive, negative| Is::Infinite { positive, negative };
+        check(&infinite(true, true), [false, false, true, true]);
+        check(&infinite(true, false), [false, false, true, false]);
+        check(&infinite(false, true), [false, false, false, true]);
     }
 }

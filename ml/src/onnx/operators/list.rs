@@ -9,8 +9,8 @@ use tract_onnx::pb::NodeProto;
 
 use super::own::Built;
 use super::{
-    array_feature_extractor, binarizer, cast, feature_vectorizer, imputer, is_nan, label_encoder,
-    linear_classifier, linear_regressor, one_hot_encoder, scaler, sigmoid, svm_classifier,
+    array_feature_extractor, binarizer, cast, element_wise, feature_vectorizer, imputer, is_nan,
+    label_encoder, linear_classifier, linear_regressor, one_hot_encoder, scaler, svm_classifier,
     svm_regressor, trees,
 };
 
@@ -21,17 +21,25 @@ const OURS: &[(&str, &str, Build)] = &[
     (ML, "ArrayFeatureExtractor", array_feature_extractor::build),
     (ML, "Binarizer", binarizer::build),
     ("", "Cast", cast::build),
+    ("", "Erf", element_wise::build),
     (ML, "FeatureVectorizer", feature_vectorizer::build),
+    ("", "Gelu", element_wise::build),
+    ("", "HardSwish", element_wise::build),
     (ML, "Imputer", imputer::build),
-    ("", "IsNaN", is_nan::build),
+    ("", "IsInf", is_nan::infinite),
+    ("", "IsNaN", is_nan::nan),
     (ML, "LabelEncoder", label_encoder::build),
+    ("", "LeakyRelu", element_wise::build),
     (ML, "LinearClassifier", linear_classifier::build),
     (ML, "LinearRegressor", linear_regressor::build),
     (ML, "OneHotEncoder", one_hot_encoder::build),
+    ("", "Round", element_wise::build),
     (ML, "SVMClassifier", svm_classifier::build),
     (ML, "SVMRegressor", svm_regressor::build),
     (ML, "Scaler", scaler::build),
-    ("", "Sigmoid", sigmoid::build),
+    ("", "Sigmoid", element_wise::build),
+    ("", "Softplus", element_wise::build),
+    ("", "Swish", element_wise::build),
     (ML, "TreeEnsembleClassifier", trees::classifier::build),
     (ML, "TreeEnsembleRegressor", trees::regressor::build),
 ];

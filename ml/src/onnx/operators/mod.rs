@@ -7,7 +7,7 @@
 //! * `own` what makes an operator of ours one of tract's
 //! * `attributes`, `tensors` what operators read
 //! * `scaler`, `imputer`, `binarizer`, `feature_vectorizer`, `array_feature_extractor` numbers → numbers
-//! * `is_nan` which numbers are NaN; `sigmoid` also of double-precision numbers
+//! * `is_nan` which numbers are NaN or infinite; `element_wise` functions of a number, also in double precision
 //! * `one_hot_encoder`, `label_encoder`, `cast` texts ↔ numbers
 //! * `class_labels` what classifiers have in common: labels, and outputs
 //! * `linear_classifier`, `linear_regressor` weighted sums, which are in `linear`
@@ -20,6 +20,7 @@ mod attributes;
 mod binarizer;
 mod cast;
 mod class_labels;
+mod element_wise;
 mod feature_vectorizer;
 mod imputer;
 mod is_nan;
@@ -32,7 +33,6 @@ mod one_hot_encoder;
 pub(super) mod own;
 mod post_transform;
 mod scaler;
-mod sigmoid;
 mod svm;
 mod svm_classifier;
 mod svm_regressor;
