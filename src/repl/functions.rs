@@ -128,6 +128,9 @@ fn arguments(function: &str) -> String {
 
 /// The statements that begin with a word, and the options of TRAIN.
 fn statement_help(name: &str) -> Option<String> {
+    if !name.starts_with(char::is_alphabetic) {
+        return None;
+    }
     let begins = |line: &&str| {
         line.split(", ").any(|statement| {
             let start = statement.get(..name.len());

@@ -206,7 +206,7 @@ mod tests {
             ("COPY t FROM 'x' (FORMAT text)", "use csv, json or parquet"),
             ("COPY t FROM 'x' (FREEZE)", "FREEZE of COPY"),
             ("COPY t FROM 'x' CSV", "stands outside of brackets"),
-            ("COPY t (aa) FROM 'x'", "the nearest name is \"a\""),
+            ("COPY t (aa) FROM 'x'", "table t has no column \"aa\""),
         ] {
             let message = report(&insert(text).await.unwrap_err()).message;
             assert!(message.contains(problem), "{text}: {message}");
