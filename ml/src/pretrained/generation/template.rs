@@ -141,7 +141,7 @@ fn compiled(source: &str) -> Result<(CompiledTemplate<'_>, usize), Error> {
     };
     check_products(source, spaces)?;
     let config = TemplateConfig {
-        syntax_config: SyntaxConfig::default(),
+        syntax_config: SyntaxConfig,
         ws_config: spaces,
         default_auto_escape: Arc::new(|_: &str| AutoEscape::None),
     };
@@ -175,7 +175,7 @@ fn check_products(source: &str, spaces: WhitespaceConfig) -> Result<(), Error> {
     let is_plain =
         |token: &Token| matches!(token, Token::Ident(_) | Token::Int(_) | Token::Float(_));
     let (mut is_factor, mut is_behind) = (false, false);
-    for token in tokenize(source, false, SyntaxConfig::default(), spaces) {
+    for token in tokenize(source, false, SyntaxConfig, spaces) {
         let (token, _) = token?;
         let is_product = matches!(token, Token::Mul);
         if (is_behind && !is_plain(&token)) || (is_product && !is_factor) {
