@@ -57,9 +57,10 @@ impl Running {
             ProgressEvent::Reading { model, .. } | ProgressEvent::Training { model, .. } => {
                 Some(model.as_str())
             }
-            ProgressEvent::Waiting { .. } | ProgressEvent::Stages { .. } | ProgressEvent::Done => {
-                None
-            }
+            ProgressEvent::Notice { .. }
+            | ProgressEvent::Waiting { .. }
+            | ProgressEvent::Stages { .. }
+            | ProgressEvent::Done => None,
         })
     }
 
@@ -121,6 +122,7 @@ impl Running {
                 stages_done,
                 ..
             }) => format!("stage {} of {stages}", (stages_done + 1).min(*stages)),
+            Some(ProgressEvent::Notice { text, .. }) => text.clone(),
             Some(ProgressEvent::Training { .. } | ProgressEvent::Done) | None => String::new(),
         }
     }
