@@ -51,8 +51,8 @@ impl BatchMemory {
         }
     }
 
-    /// Notes that a worker has a job for a batch of the stream, until the worker drops the result. The task that reads the
-    /// batches may not look at the job meanwhile, so it cannot tell.
+    /// Notes that a worker has a job for a batch of the stream, or will have it once it is free, until the worker drops the
+    /// result. The task that reads the batches may not look at the job meanwhile, so it cannot tell.
     pub(super) fn at_work(&self) -> AtWork {
         let statement = Arc::clone(&self.stream.statement);
         let mut counts = statement.lock();
@@ -203,7 +203,7 @@ struct Counts {
     waiting: usize,
     /// The most memory that an oldest batch asked for, in bytes.
     largest: usize,
-    /// Jobs for batches that workers have.
+    /// Jobs for batches that workers have, or will have.
     at_work: usize,
     /// Jobs for batches that workers have ended.
     jobs_done: u64,

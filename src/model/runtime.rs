@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use tokio::sync::{OnceCell, Semaphore, oneshot};
@@ -224,7 +225,7 @@ impl ModelRuntime {
         device: DeviceName,
         job: impl FnOnce() -> vatic_ml::Result<T> + Send + 'static,
     ) -> impl Future<Output = Result<T>> {
-        self.run_noted(device, || (), job)
+        self.run_noted(device, (), job)
     }
 
     /// Runs a computation for a batch of a stream, for whose memory other batches of the statement may wait.
@@ -234,35 +235,39 @@ impl ModelRuntime {
         memory: &BatchMemory,
         job: impl FnOnce() -> vatic_ml::Result<T> + Send + 'static,
     ) -> impl Future<Output = Result<T>> {
-        self.run_noted(device, move || memory.at_work(), job)
+        self.run_noted(device, memory.at_work(), job)
     }
 
-    /// Runs a computation; the worker drops the result of `begin` afterwards.
+    /// Runs a computation; the worker drops `note` afterwards.
     async fn run_noted<T: Send + 'static, N: Send + 'static>(
         &self,
         device: DeviceName,
-        begin: impl FnOnce() -> N + Send,
+        note: N,
         job: impl FnOnce() -> vatic_ml::Result<T> + Send + 'static,
     ) -> Result<T> {
         let closed = || sql_err(SqlState::Internal, "the model workers have ended");
         let workers = self.workers(device.resolved())?;
-        // The permits keep `execute` from blocking a thread of the async runtime.
-        let _permit = workers.permits.acquire().await.map_err(|_| closed())?;
-        let (sender, receiver) = oneshot::channel();
-        let stop = Stop::default();
-        let _stop_on_drop = stop.on_drop();
-        let note = begin();
-        workers
-            .pool
-            .execute(move || {
-                let _note = note;
-                // The result of a cancelled statement is not needed.
-                if !sender.is_closed() {
-                    let _ = sender.send(stop.watch(|| catch(job)));
-                }
-            })
-            .map_err(ml_err)?;
-        receiver.await.map_err(|_| closed())?.map_err(ml_err)
+        // In a task of its own: a reader may look at one computation only after another one, which needs the permit of the first.
+        let run = async move {
+            // The permits keep `execute` from blocking a thread of the async runtime.
+            let _permit = workers.permits.acquire().await.map_err(|_| closed())?;
+            let (sender, receiver) = oneshot::channel();
+            let stop = Stop::default();
+            let _stop_on_drop = stop.on_drop();
+            workers
+                .pool
+                .execute(move || {
+                    let _note = note;
+                    // The result of a cancelled statement is not needed.
+                    if !sender.is_closed() {
+                        let _ = sender.send(stop.watch(|| catch(job)));
+                    }
+                })
+                .map_err(ml_err)?;
+            receiver.await.map_err(|_| closed())?.map_err(ml_err)
+        };
+        let ended = SpawnedTask::spawn(run).join_unwind().await;
+        ended.map_err(|_| closed())?
     }
 
     /// Encodes a batch on the host, runs the model on its device, and makes the outputs on the host. For a GPU, each of these
@@ -540,6 +545,7 @@ fn evict_oldest(
 mod tests {
     use std::time::Duration;
 
+    use futures::FutureExt;
     use vatic_ml::stop;
 
     use super::*;
@@ -565,5 +571,22 @@ mod tests {
         drop(run);
         let ended = tokio::time::timeout(Duration::from_secs(60), ended).await;
         ended.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn computations_that_nobody_looks_at_keep_no_worker_from_others() {
+        let runtime = ModelRuntime::new(vec![], vec![], None, &Memory::new(None));
+        // An operator above another one begins them, and then waits for rows of the other.
+        let begun: Vec<_> = (0..1_000)
+            .map(|_| {
+                let mut run = Box::pin(runtime.run(DeviceName::Cpu, || Ok(())));
+                assert!((&mut run).now_or_never().is_none());
+                run
+            })
+            .collect();
+        let other = runtime.run(DeviceName::Cpu, || Ok(()));
+        let other = tokio::time::timeout(Duration::from_secs(60), other).await;
+        other.unwrap().unwrap();
+        drop(begun);
     }
 }

@@ -38,7 +38,7 @@ ERRORS = [
     ("DROP MODEL nobody", NOT_FOUND, "42704", "ProgrammingError"),
     ("TRAIN MODEL m OPTIONS (model_type = 'oracle') AS SELECT 1 AS label, 2 AS a", INVALID_ARGUMENT, "22023", "ProgrammingError"),
     ("TRAIN MODEL m OPTIONS (model_type = 'linear_reg') AS SELECT 1 AS label, NULL::INT AS a", BAD_DATA, "22004", None),
-    ("DELETE FROM existing", UNIMPLEMENTED, "0A000", "NotSupportedError"),
+    ("MERGE INTO existing USING (SELECT 1 AS b) AS e ON a = b WHEN MATCHED THEN DELETE", UNIMPLEMENTED, "0A000", "NotSupportedError"),
     ("CREATE TABLE existing (a INT)", ALREADY_EXISTS, "42P07", "ProgrammingError"),
     ("SELECT CAST(concat('x', value) AS INT) FROM generate_series(1, 2)", BAD_DATA, "22018", None),
     ("SELECT 1 / (value - 1) FROM generate_series(1, 2)", BAD_DATA, "22012", None),
