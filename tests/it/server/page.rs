@@ -170,7 +170,7 @@ fn the_page_shows_what_its_reader_may_see() {
                 "SUCCEEDED",
                 "&lt;i&gt;",
                 "%3Cu%3E",
-                "\"m\"",
+                "\"models\":[\"m\"",
             ] {
                 assert!(!answer.contains(part), "{path}, {part}: {answer}");
             }
