@@ -13,7 +13,9 @@ use serde::Serialize;
 use serde_json::json;
 use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 
-use super::template::{Counted, LEVELS_MAX, Template, check_levels, count, replaced};
+use super::library::replaced;
+use super::made::{Counted, check_levels, count};
+use super::template::Template;
 use crate::Result;
 use crate::artifact::corrupt;
 
@@ -105,7 +107,7 @@ fn to_json(state: &State, value: Value, options: Kwargs) -> Result<String, Error
     let is_ascii: Option<bool> = options.get("ensure_ascii")?;
     options.assert_all_used()?;
     let invalid = |problem: String| Error::new(ErrorKind::InvalidOperation, problem);
-    check_levels(state, &value, LEVELS_MAX)?;
+    check_levels(state, &value)?;
     let mut text = Counted::new(state);
     let written = match indent {
         None => value.serialize(&mut Serializer::with_formatter(&mut text, Spaced)),

@@ -15,7 +15,8 @@
 //! * `open_gguf` models in GGUF: `gguf_file` reads a file, `gguf_design` what it describes
 //! * `design` what makes a decoder one of a family
 //! * `stored` weights as files store them
-//! * `tokens` texts ↔ tokens; `chat` a prompt in a model's template, which `template` computes
+//! * `tokens` texts ↔ tokens; `chat` a prompt in a model's template
+//! * `template` computes a template with the functions, filters and tests of `library`; `made` counts what comes of them
 //! * `network` the interface of networks: `decoder`, and `t5`; both of `linear`, `attention` and `rope`
 //! * `write` writes texts side by side; `choose` the next token
 //! * `model` the model
@@ -35,7 +36,9 @@ pub(crate) mod families;
 mod fixture_tests;
 mod gguf_design;
 mod gguf_file;
+mod library;
 mod linear;
+mod made;
 mod model;
 mod network;
 mod open_gguf;
