@@ -16,7 +16,7 @@ use tract_onnx::tract_hir::internal::{
 
 use super::attributes::text;
 use super::own::{Built, Operator, Shaped, node_of, wrong};
-use super::tensors::{doubles, only};
+use super::tensors::{doubles, only, only_floats};
 
 /// A function of a number.
 #[derive(Debug)]
@@ -163,14 +163,7 @@ impl Operator for ElementWise {
     }
 
     fn outputs(&self, inputs: &[Shaped]) -> TractResult<Vec<Shaped>> {
-        let input = only(self.function.name, inputs)?;
-        match input.datum_type.is_float() {
-            true => Ok(vec![input.clone()]),
-            false => Err(wrong(
-                self.function.name,
-                format!("takes floats, and gets {:?}", input.datum_type),
-            )),
-        }
+        Ok(vec![only_floats(self.function.name, inputs)?.clone()])
     }
 
     fn run(&self, inputs: &[&Tensor]) -> TractResult<Vec<Tensor>> {

@@ -4,8 +4,8 @@ use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::{DatumType, Tensor, TractResult};
 
-use super::own::{Built, Operator, Shaped, built, wrong};
-use super::tensors::{doubles, only};
+use super::own::{Built, Operator, Shaped, built};
+use super::tensors::{doubles, only, only_floats};
 
 /// Which numbers are found.
 #[derive(Debug)]
@@ -47,12 +47,7 @@ impl Operator for Is {
     }
 
     fn outputs(&self, inputs: &[Shaped]) -> TractResult<Vec<Shaped>> {
-        let input = only(self.name(), inputs)?;
-        if !input.datum_type.is_float() {
-            let problem = format!("takes floats, and gets {:?}", input.datum_type);
-            return Err(wrong(self.name(), problem));
-        }
-        let shape = input.shape.iter().cloned();
+        let shape = only_floats(self.name(), inputs)?.shape.iter().cloned();
         Ok(vec![Shaped::new(DatumType::Bool, shape)])
     }
 

@@ -92,6 +92,18 @@ pub(super) fn only<'a, T>(operator: &str, inputs: &'a [T]) -> TractResult<&'a T>
     }
 }
 
+/// The only input of an operator that takes floats.
+pub(super) fn only_floats<'a>(operator: &str, inputs: &'a [Shaped]) -> TractResult<&'a Shaped> {
+    let input = only(operator, inputs)?;
+    match input.datum_type.is_float() {
+        true => Ok(input),
+        false => Err(wrong(
+            operator,
+            format!("takes floats, and gets {:?}", input.datum_type),
+        )),
+    }
+}
+
 /// The size of a dimension that must be fixed.
 pub(super) fn fixed(operator: &str, dim: &TDim) -> TractResult<usize> {
     let size = dim.as_i64().and_then(|size| usize::try_from(size).ok());
