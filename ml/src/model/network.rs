@@ -15,6 +15,7 @@ use crate::data::targets::Predictor;
 use crate::graph::{Drawing, Value};
 use crate::model::options::{Optimizer, TrainOptions};
 use crate::model::recommender::{Side, Sides};
+use crate::nn::dropout;
 use crate::{Error, Result, random};
 
 pub use crate::data::labels::Task;
@@ -220,6 +221,19 @@ pub enum Mode<'a> {
         /// parameters.
         statistics: &'a mut Vec<Tensor>,
     },
+}
+
+impl Mode<'_> {
+    /// In training, the tensor with a share `rate` of its elements zeroed and the others scaled up; else the tensor as it is.
+    ///
+    /// # Errors
+    /// [`Error::Device`] and [`Error::DeviceMemory`].
+    pub fn dropout(&mut self, x: Tensor, rate: f64) -> Result<Tensor> {
+        match self {
+            Self::Training { random, .. } if rate > 0.0 => dropout(&x, rate, random),
+            Self::Training { .. } | Self::Inference => Ok(x),
+        }
+    }
 }
 
 /// A named tensor of weights.

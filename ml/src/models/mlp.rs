@@ -15,7 +15,7 @@ use crate::data::inputs::Inputs;
 use crate::graph::{Drawing, Value};
 use crate::model::network::{Init, Mode, Network, Parameter, ParameterKind};
 use crate::model::options::TrainOptions;
-use crate::nn::{Activation, activate, dropout, embedding_sum, linear};
+use crate::nn::{Activation, activate, embedding_sum, linear};
 use crate::{Error, Result, stop};
 
 /// A multilayer perceptron.
@@ -165,9 +165,7 @@ impl Network for Mlp {
         let mut x = self.first_layer(&mut parameters, inputs)?;
         for layer in 1..self.layers {
             stop::check()?;
-            if let (Mode::Training { random, .. }, true) = (&mut mode, self.dropout_rate > 0.0) {
-                x = dropout(&x, self.dropout_rate, random)?;
-            }
+            x = mode.dropout(x, self.dropout_rate)?;
             let activation = (layer + 1 < self.layers).then_some(self.activation);
             let weight = parameters.next().ok_or_else(too_few)?;
             let bias = parameters.next().ok_or_else(too_few)?;

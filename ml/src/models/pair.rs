@@ -19,7 +19,7 @@ use crate::graph::{Attribute, Drawing, Graph, Value};
 use crate::model::network::{Init, Mode, Network, Parameter, ParameterKind, Towers};
 use crate::model::options::TrainOptions;
 use crate::model::recommender::Side;
-use crate::nn::{Activation, activate, dropout, embedding_sum, linear};
+use crate::nn::{Activation, activate, embedding_sum, linear};
 use crate::{Error, Result, stop};
 
 /// Both towers.
@@ -128,9 +128,7 @@ impl Pair {
         let layers = tower.parameters.len().div_ceil(2);
         for layer in 1..layers {
             stop::check()?;
-            if let (Mode::Training { random, .. }, true) = (&mut *mode, self.dropout_rate > 0.0) {
-                x = dropout(&x, self.dropout_rate, random)?;
-            }
+            x = mode.dropout(x, self.dropout_rate)?;
             let activation = (layer + 1 < layers).then_some(self.activation);
             x = linear(&x, next()?, next()?, activation)?;
         }

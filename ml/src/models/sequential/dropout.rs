@@ -3,8 +3,6 @@
 use super::layer::{Input, Layer, Placed};
 use super::text::Arguments;
 use crate::Result;
-use crate::model::network::Mode;
-use crate::nn::dropout;
 
 #[derive(Debug)]
 struct Dropout {
@@ -26,10 +24,7 @@ impl Layer for Dropout {
         Ok(Placed {
             flops: 0,
             inner_numbers: numbers.div_ceil(MASKS_OF_NUMBER),
-            ..Placed::same_shape(input, move |x, pass| match &mut pass.mode {
-                Mode::Training { random, .. } if share > 0.0 => dropout(x, share, random),
-                Mode::Training { .. } | Mode::Inference => Ok(x.clone()),
-            })
+            ..Placed::same_shape(input, move |x, pass| pass.mode.dropout(x.clone(), share))
         }
         .drawn(|x, _| Ok(x.clone())))
     }

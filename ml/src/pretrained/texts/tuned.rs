@@ -26,7 +26,7 @@ use crate::model::network::{Init, Mode, Network, Parameter, ParameterKind};
 use crate::model::options::{Freeze, TrainOptions};
 use crate::model::text_base::ENCODER;
 use crate::models::Mlp;
-use crate::nn::{Sequences, dropout};
+use crate::nn::Sequences;
 use crate::{Error, Result, stop};
 
 /// The encoder of a base, and what comes behind it.
@@ -165,11 +165,9 @@ impl Network for TunedNetwork {
         inputs: &Inputs,
         mut mode: Mode<'_>,
     ) -> Result<Vec<Tensor>> {
-        let mut vectors = self.vectors(parameters, inputs)?;
+        let vectors = self.vectors(parameters, inputs)?;
         stop::check()?;
-        if let (Mode::Training { random, .. }, true) = (&mut mode, self.dropout_rate > 0.0) {
-            vectors = dropout(&vectors, self.dropout_rate, random)?;
-        }
+        let vectors = mode.dropout(vectors, self.dropout_rate)?;
         let inputs = Inputs::new(inputs.rows()).with(NUMBERS, vectors)?;
         let of_perceptron = &parameters[self.places.len()..];
         self.perceptron.forward(of_perceptron, &inputs, mode)
