@@ -14,6 +14,8 @@ use datafusion_expr::{
     Signature,
 };
 
+use crate::call::Values;
+
 /// The largest result of one call on one batch, in bytes.
 pub const RESULT_BYTES_MAX: u128 = 1 << 30;
 
@@ -99,10 +101,7 @@ struct Argument {
 
 impl Argument {
     fn try_new(value: &ColumnarValue) -> Result<Self> {
-        let (array, is_constant) = match value {
-            ColumnarValue::Array(array) => (Arc::clone(array), false),
-            ColumnarValue::Scalar(scalar) => (scalar.to_array()?, true),
-        };
+        let Values { array, is_constant } = Values::try_new(value)?;
         let numbers = match array.data_type().is_integer() {
             true => Some(cast(&array, &DataType::Int64)?),
             false => None,

@@ -20,6 +20,8 @@ use datafusion_expr::{
     Signature, Volatility,
 };
 
+use crate::call::Values;
+
 /// The type of exact times: nanoseconds since 1970.
 pub const EXACT: DataType = DataType::Decimal128(38, 0);
 
@@ -247,12 +249,9 @@ impl Wide {
 
     /// Moves each timestamp by whole cycles into the range of nanoseconds, truncates it, and moves it back.
     fn truncate(&self, mut args: ScalarFunctionArgs, per_second: i64) -> Result<ColumnarValue> {
-        let (values, is_scalar) = match &args.args[1] {
-            ColumnarValue::Array(array) => (Arc::clone(array), false),
-            ColumnarValue::Scalar(scalar) => (scalar.to_array()?, true),
-        };
-        let data_type = values.data_type().clone();
-        let numbers = cast(&values, &DataType::Int64)?;
+        let Values { array, is_constant } = Values::try_new(&args.args[1])?;
+        let data_type = array.data_type().clone();
+        let numbers = cast(&array, &DataType::Int64)?;
         let numbers = numbers.as_primitive::<Int64Type>();
         let is_near =
             |value: i64| (-SECONDS_MAX..SECONDS_MAX).contains(&value.div_euclid(per_second));
@@ -287,7 +286,7 @@ impl Wide {
             })
             .collect::<Result<Int64Array>>()?;
         let back = cast(&back, &data_type)?;
-        match is_scalar {
+        match is_constant {
             true => ScalarValue::try_from_array(&back, 0).map(ColumnarValue::Scalar),
             false => Ok(ColumnarValue::Array(back)),
         }
