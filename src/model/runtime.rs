@@ -229,13 +229,15 @@ impl ModelRuntime {
     }
 
     /// Runs a computation for a batch of a stream, for whose memory other batches of the statement may wait.
-    pub(crate) fn run_batch<T: Send + 'static>(
+    pub(crate) async fn run_batch<T: Send + 'static>(
         &self,
         device: DeviceName,
         memory: &BatchMemory,
         job: impl FnOnce() -> vatic_ml::Result<T> + Send + 'static,
-    ) -> impl Future<Output = Result<T>> {
-        self.run_noted(device, memory.at_work(), job)
+    ) -> Result<T> {
+        // Not before somebody asks for the result: until then, nobody computes it.
+        let note = memory.at_work();
+        self.run_noted(device, note, job).await
     }
 
     /// Runs a computation; the worker drops `note` afterwards.
