@@ -333,9 +333,17 @@ fn is_of_content(kind: ErrorKind) -> bool {
     )
 }
 
-/// What the text of an error of a full disk has. Ballista's writers of sorted rows report errors of files as text only, in the
-/// form for developers.
-const FULL_DISK: &str = "kind: StorageFull";
+/// Whether there is no room for a file: on the disk, or for this user.
+pub(crate) fn is_full(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
+/// Whether the text of an error says the same. Ballista's writers of sorted rows report errors of files as text only, in the form for
+/// developers.
+fn says_full(text: &str) -> bool {
+    let mut full = ["kind: StorageFull", "kind: QuotaExceeded"].into_iter();
+    full.any(|kind| text.contains(kind))
+}
 
 /// DataFusion's message for a timestamp that its unit cannot hold.
 const BEYOND_UNIT: &str = "exceeds the representable i64 range";
@@ -372,7 +380,7 @@ fn from_datafusion(error: &DataFusionError) -> SqlError {
         DataFusionError::Configuration(_) => SqlState::InvalidParameter,
         DataFusionError::Internal(_) => SqlState::Internal,
         DataFusionError::Execution(text) if text.contains(BEYOND_UNIT) => SqlState::OutOfRange,
-        DataFusionError::Execution(text) if text.contains(FULL_DISK) => SqlState::Io,
+        DataFusionError::Execution(text) if says_full(text) => SqlState::Io,
         _ => SqlState::Data,
     };
     let message = match error {
@@ -382,7 +390,7 @@ fn from_datafusion(error: &DataFusionError) -> SqlError {
             }
             ParserError::RecursionLimitExceeded => "the statement is nested too deeply".into(),
         },
-        DataFusionError::Execution(text) if text.contains(FULL_DISK) => {
+        DataFusionError::Execution(text) if says_full(text) => {
             "the disk of an executor is full; free space where executors have their --work-dir"
                 .into()
         }
@@ -466,13 +474,8 @@ fn is_of_files(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
         let of_disk = error.downcast_ref::<std::io::Error>();
-        let is_full = of_disk.is_some_and(|error| {
-            matches!(
-                error.kind(),
-                ErrorKind::StorageFull | ErrorKind::QuotaExceeded
-            )
-        });
-        if is_full || error.is::<object_store::Error>() {
+        let is_of_full_disk = of_disk.is_some_and(|error| is_full(error.kind()));
+        if is_of_full_disk || error.is::<object_store::Error>() {
             return true;
         }
         next = error.source();
@@ -558,12 +561,14 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn a_disk_that_is_full_is_known_in_the_text_of_a_writer() {
-        // ENOSPC, as BallistaError::IoError has it.
-        let full = std::io::Error::from_raw_os_error(28);
-        let error = DataFusionError::Execution(format!("IoError({full:?})"));
-        let found = report(&error);
-        assert_eq!(found.state, SqlState::Io);
-        assert!(found.message.ends_with("--work-dir"), "{found}");
+        // ENOSPC and EDQUOT, as BallistaError::IoError has them.
+        for code in [28, 122] {
+            let full = std::io::Error::from_raw_os_error(code);
+            let error = DataFusionError::Execution(format!("IoError({full:?})"));
+            let found = report(&error);
+            assert_eq!(found.state, SqlState::Io, "{full:?}");
+            assert!(found.message.ends_with("--work-dir"), "{found}");
+        }
     }
 
     #[test]

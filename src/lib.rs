@@ -15,6 +15,7 @@ mod evaluate;
 mod extensions;
 mod memory;
 mod model;
+mod own_task;
 mod plan;
 mod predict;
 mod progress;

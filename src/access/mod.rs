@@ -12,12 +12,15 @@
 //! * `files` the files that statements may access
 //! * `secrets` checks for options with secrets, which plans would show
 //! * `locked_settings` the settings that SET may change on a server
+//! * `places` the connections that a listener has at once
 
 pub(crate) mod files;
 pub(crate) mod grants;
 pub(crate) mod locked_settings;
 pub(crate) mod ownership;
+mod places;
 pub(crate) mod secrets;
 mod user;
 
+pub(crate) use self::places::{Admitted, Places};
 pub(crate) use self::user::{Access, Rights, not_yours};

@@ -6,7 +6,7 @@ use ballista_core::error::BallistaError;
 use datafusion::common::DataFusionError;
 
 use crate::error::{
-    SqlError, SqlState, arrow_report, error_from_text, error_to_text, report, sql_err,
+    SqlError, SqlState, arrow_report, error_from_text, error_to_text, is_full, report, sql_err,
 };
 
 /// Whether rows of an earlier stage were lost with their machine. The scheduler then computes them again, unreported.
@@ -51,20 +51,20 @@ fn with_code(error: &DataFusionError) -> Option<BallistaError> {
             ))
         }
         BallistaError::IoError(broken) => {
-            let text = match broken.kind() {
+            let (state, message) = match is_full(broken.kind()) {
                 // A task writes its rows to the disk of its executor; another executor may have room.
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                    let message = format!(
+                true => (
+                    SqlState::Io,
+                    format!(
                         "the rows of a stage cannot be written: {broken}; free space where executors have their --work-dir"
-                    );
-                    text_of(SqlState::Io, message)
-                }
-                _ => {
-                    let message = format!("the rows of an earlier stage cannot be read: {broken}");
-                    text_of(SqlState::NoResources, message)
-                }
+                    ),
+                ),
+                false => (
+                    SqlState::NoResources,
+                    format!("the rows of an earlier stage cannot be read: {broken}"),
+                ),
             };
-            let coded = io::Error::new(broken.kind(), text);
+            let coded = io::Error::new(broken.kind(), text_of(state, message));
             Some(BallistaError::IoError(coded))
         }
         BallistaError::DataFusionError(inner) => with_code(inner),

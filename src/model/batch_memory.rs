@@ -277,7 +277,9 @@ impl Statements {
 #[cfg(test)]
 mod tests {
     use futures::FutureExt;
+    use vatic_ml::device::DeviceName;
 
+    use super::super::runtime::ModelRuntime;
     use super::*;
     use crate::error::{SqlState, report};
     use crate::memory::Memory;
@@ -328,6 +330,18 @@ mod tests {
         assert_eq!(report(&error).state, SqlState::OutOfMemory);
         drop(held);
         assert!(streams[1].reserve(60).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_job_is_at_work_once_its_result_is_asked_for() {
+        let runtime = ModelRuntime::new(vec![], vec![], None, &Memory::new(None));
+        let streams = streams(1);
+        let at_work = || streams[0].stream.statement.lock().at_work;
+        let mut job = Box::pin(runtime.run_batch(DeviceName::Cpu, &streams[0], || Ok(())));
+        assert_eq!(at_work(), 0);
+        assert!((&mut job).now_or_never().is_none());
+        assert_eq!(at_work(), 1);
+        job.await.unwrap();
     }
 
     #[test]

@@ -13,7 +13,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::common::runtime::SpawnedTask;
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use tokio::sync::{OnceCell, Semaphore, oneshot};
@@ -35,6 +34,7 @@ use super::ResolvedModel;
 use super::batch_memory::{BatchMemory, Statements};
 use crate::error::{Result, SqlState, ml_err, sql_err};
 use crate::memory::{Cache, Memory};
+use crate::own_task::in_own_task;
 
 /// Batches in flight for each core: one that is computed, and one that is prepared.
 const BATCHES_PER_CORE: usize = 2;
@@ -229,13 +229,15 @@ impl ModelRuntime {
     }
 
     /// Runs a computation for a batch of a stream, for whose memory other batches of the statement may wait.
-    pub(crate) fn run_batch<T: Send + 'static>(
+    pub(crate) async fn run_batch<T: Send + 'static>(
         &self,
         device: DeviceName,
         memory: &BatchMemory,
         job: impl FnOnce() -> vatic_ml::Result<T> + Send + 'static,
-    ) -> impl Future<Output = Result<T>> {
-        self.run_noted(device, memory.at_work(), job)
+    ) -> Result<T> {
+        // Not before somebody asks for the result: until then, nobody computes it.
+        let note = memory.at_work();
+        self.run_noted(device, note, job).await
     }
 
     /// Runs a computation; the worker drops `note` afterwards.
@@ -247,8 +249,8 @@ impl ModelRuntime {
     ) -> Result<T> {
         let closed = || sql_err(SqlState::Internal, "the model workers have ended");
         let workers = self.workers(device.resolved())?;
-        // In a task of its own: a reader may look at one computation only after another one, which needs the permit of the first.
-        let run = async move {
+        // Other computations wait for the permit.
+        in_own_task(async move {
             // The permits keep `execute` from blocking a thread of the async runtime.
             let _permit = workers.permits.acquire().await.map_err(|_| closed())?;
             let (sender, receiver) = oneshot::channel();
@@ -265,9 +267,8 @@ impl ModelRuntime {
                 })
                 .map_err(ml_err)?;
             receiver.await.map_err(|_| closed())?.map_err(ml_err)
-        };
-        let ended = SpawnedTask::spawn(run).join_unwind().await;
-        ended.map_err(|_| closed())?
+        })
+        .await
     }
 
     /// Encodes a batch on the host, runs the model on its device, and makes the outputs on the host. For a GPU, each of these
@@ -327,10 +328,8 @@ impl ModelRuntime {
         check_device(compute, key.device)?;
         let cell = self.cell(&key, model.label());
         let is_hit = cell.initialized();
-        let loaded = cell.get_or_try_init(|| self.read(model, &key)).await;
-        match loaded {
+        match self.filled(&cell, model, &key).await {
             Ok(loaded) => {
-                let loaded = Arc::clone(loaded);
                 self.evict(budget_bytes, &key);
                 check_type(compute, model, &loaded)?;
                 let loaded = match &model.arguments {
@@ -356,6 +355,26 @@ impl ModelRuntime {
         let bind = move || model.with_arguments(&arguments);
         let model = self.run(DeviceName::Cpu, bind).await?;
         Ok(loaded.sharing(model))
+    }
+
+    /// The model of a cell, which is read from its files if there is none yet.
+    async fn filled(
+        self: &Arc<Self>,
+        cell: &Arc<OnceCell<Arc<LoadedModel>>>,
+        model: &ResolvedModel,
+        key: &Key,
+    ) -> Result<Arc<LoadedModel>> {
+        if let Some(loaded) = cell.get() {
+            return Ok(Arc::clone(loaded));
+        }
+        let (runtime, cell) = (Arc::clone(self), Arc::clone(cell));
+        let (model, key) = (model.clone(), key.clone());
+        // Other streams and statements wait for the cell.
+        in_own_task(async move {
+            let loaded = cell.get_or_try_init(|| runtime.read(&model, &key)).await;
+            loaded.map(Arc::clone)
+        })
+        .await
     }
 
     async fn read(self: &Arc<Self>, model: &ResolvedModel, key: &Key) -> Result<Arc<LoadedModel>> {
@@ -549,6 +568,7 @@ mod tests {
     use vatic_ml::stop;
 
     use super::*;
+    use crate::model::example_model;
 
     #[tokio::test]
     async fn a_computation_that_nobody_awaits_is_asked_to_stop() {
@@ -587,6 +607,21 @@ mod tests {
         let other = runtime.run(DeviceName::Cpu, || Ok(()));
         let other = tokio::time::timeout(Duration::from_secs(60), other).await;
         other.unwrap().unwrap();
+        drop(begun);
+    }
+
+    #[tokio::test]
+    async fn a_load_that_nobody_looks_at_keeps_no_other_waiting() {
+        let runtime = ModelRuntime::new(vec![], vec![], None, &Memory::new(None));
+        // Without files, so that the first load ends, and the other one tries again.
+        let model = example_model(&[]);
+        let load = || runtime.load(&model, DeviceName::Cpu, None, usize::MAX);
+        let mut begun = Box::pin(load());
+        assert!((&mut begun).now_or_never().is_none());
+        let other = tokio::time::timeout(Duration::from_secs(60), load()).await;
+        let error = other.unwrap().unwrap_err().to_string();
+        assert!(error.contains("cannot be loaded"), "{error}");
+        assert!(runtime.cached().is_empty());
         drop(begun);
     }
 }

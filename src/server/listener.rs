@@ -3,11 +3,9 @@
 //! HTTP/2 pings find a dead peer only after the HTTP/2 connection is established; the timeouts here also end a connection
 //! that never starts or stops during its start.
 
-use std::collections::HashMap;
 use std::io::{Error, ErrorKind, Result};
-use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,6 +17,7 @@ use tonic::codegen::http::Extensions;
 use tonic::transport::server::Connected;
 
 use super::users::new_token;
+use crate::access::{Admitted, Places};
 
 /// The deadline for the first bytes of HTTP/2 or TLS.
 const BEGIN_TIME: Duration = Duration::from_secs(10);
@@ -29,74 +28,14 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// How long a shutdown waits for the client to close its side.
 const LINGER_TIME: Duration = Duration::from_secs(1);
 
-/// The number of open connections, in total and by address.
-#[derive(Debug)]
-pub(super) struct Connections {
-    max: usize,
-    open: Mutex<HashMap<IpAddr, usize>>,
-}
-
-impl Connections {
-    pub(super) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self {
-            max,
-            open: Mutex::default(),
-        })
-    }
-
-    /// Reserves a place for a connection. One address gets at most a quarter of all places, loopback addresses get all.
-    fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let mut open = self.lock();
-        let all: usize = open.values().sum();
-        let own = open.get(&address).copied().unwrap_or(0);
-        let own_max = match address.is_loopback() {
-            true => self.max,
-            false => self.max.div_ceil(4),
-        };
-        if all >= self.max || own >= own_max {
-            return None;
-        }
-        open.insert(address, own + 1);
-        Some(Place {
-            connections: Arc::clone(self),
-            address,
-        })
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<IpAddr, usize>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[derive(Debug)]
-struct Place {
-    connections: Arc<Connections>,
-    address: IpAddr,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut open = self.connections.lock();
-        if let Some(count) = open.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.address);
-            }
-        }
-    }
-}
-
-/// A stream of the admitted connections.
+/// A stream of connections, of which there are never more than `connections_max` at once.
 pub(super) fn incoming(
     listener: TcpListener,
-    connections: Arc<Connections>,
+    connections_max: usize,
 ) -> impl Stream<Item = Result<Connection>> {
-    let state = (
-        listener,
-        connections,
-        Instant::now() - Duration::from_secs(60),
-    );
-    futures::stream::unfold(state, |(listener, connections, mut warned_at)| async move {
+    let refusal = "there are too many connections; some are refused";
+    let places = Places::new(connections_max, refusal);
+    futures::stream::unfold((listener, places), |(listener, places)| async move {
         loop {
             let (stream, address) = match listener.accept().await {
                 Ok(accepted) => accepted,
@@ -107,18 +46,11 @@ pub(super) fn incoming(
                     continue;
                 }
             };
-            match connections.admit(address.ip()) {
-                Some(place) => {
-                    // Small replies must not wait for more data (Nagle's algorithm).
-                    let _ = stream.set_nodelay(true);
-                    let connection = Connection::new(stream, place);
-                    return Some((Ok(connection), (listener, connections, warned_at)));
-                }
-                None if warned_at.elapsed() > Duration::from_secs(10) => {
-                    warned_at = Instant::now();
-                    tracing::warn!(%address, "there are too many connections; some are refused");
-                }
-                None => {}
+            if let Some(place) = places.admit(address.ip()) {
+                // Small replies must not wait for more data (Nagle's algorithm).
+                let _ = stream.set_nodelay(true);
+                let connection = Connection::new(stream, place);
+                return Some((Ok(connection), (listener, places)));
             }
         }
     })
@@ -144,11 +76,11 @@ pub(super) struct Connection {
     read_bytes: usize,
     is_shut: bool,
     deadline: Pin<Box<Sleep>>,
-    _place: Place,
+    _place: Admitted,
 }
 
 impl Connection {
-    fn new(stream: TcpStream, place: Place) -> Self {
+    fn new(stream: TcpStream, place: Admitted) -> Self {
         let cookie = new_token();
         Self {
             stream,

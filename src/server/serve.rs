@@ -13,7 +13,7 @@ use tokio::sync::{Notify, Semaphore};
 use tonic::transport::{Certificate, Identity, Server as Transport, ServerTlsConfig};
 
 use super::auth::{Auth, Gate};
-use super::listener::{Connections, incoming};
+use super::listener::incoming;
 use super::logins::Logins;
 use super::service::Service;
 use super::sessions::Sessions;
@@ -179,10 +179,9 @@ pub async fn serve(
         .layer(gate)
         .add_service(flight)
         .add_service(health)
-        .serve_with_incoming_shutdown(
-            incoming(listener, Connections::new(options.connections_max)),
-            async move { told.notified().await },
-        );
+        .serve_with_incoming_shutdown(incoming(listener, options.connections_max), async move {
+            told.notified().await
+        });
     tracing::info!(%address, has_users, tls = options.tls.is_some(), "the server listens");
     let page = http
         .as_ref()

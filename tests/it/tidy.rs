@@ -104,6 +104,7 @@ const LAYERS: &[&str] = &[
     "memory",
     "config",
     "progress",
+    "own_task",
     "error",
     "testing",
 ];

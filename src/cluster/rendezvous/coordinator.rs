@@ -14,7 +14,8 @@ use vatic_ml::train::control::Progress;
 use super::attempt::{Actions, Attempt, Connection, Event, Outcome};
 use super::message::{FromRank, ToRank, Wire};
 use super::reports::Reports;
-use crate::cluster::secure::{Doorway, Place, Refused, Security};
+use crate::access::{Admitted, Places};
+use crate::cluster::secure::{Refused, STRANGERS_MAX, Security, new_doorway};
 
 const TICK: Duration = Duration::from_millis(200);
 /// A connection without a first message in this time is closed.
@@ -108,11 +109,11 @@ impl Coordinator {
 
     /// Serves ranks forever.
     pub(in crate::cluster) async fn serve(self: Arc<Self>, listener: TcpListener) {
-        self.serve_through(Doorway::default(), listener).await;
+        let doorway = new_doorway(STRANGERS_MAX);
+        self.serve_through(doorway, listener).await;
     }
 
-    async fn serve_through(self: Arc<Self>, doorway: Doorway, listener: TcpListener) {
-        let doorway = Arc::new(doorway);
+    async fn serve_through(self: Arc<Self>, doorway: Arc<Places>, listener: TcpListener) {
         let mut ticks = tokio::time::interval(TICK);
         let mut connections = JoinSet::new();
         loop {
@@ -148,7 +149,7 @@ impl Coordinator {
     }
 
     /// One rank's connection, from its greeting to its end. It keeps its place in the doorway until its first message.
-    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, place: Place) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, place: Admitted) {
         let mut wire = match self.security.accept(stream, peer).await {
             Ok(stream) => Wire::new(stream),
             Err(error) => {
@@ -356,7 +357,7 @@ mod tests {
         let coordinator = Coordinator::new(security.clone(), Duration::from_secs(60));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let serving = Arc::new(coordinator).serve_through(Doorway::new(2), listener);
+        let serving = Arc::new(coordinator).serve_through(new_doorway(2), listener);
         let _serving = SpawnedTask::spawn(serving);
         let silent = TcpStream::connect(address).await.unwrap();
         let greeted = TcpStream::connect(address).await.unwrap();

@@ -37,7 +37,7 @@ mod security;
 mod stream;
 mod tls_proxy;
 
-pub(super) use doorway::{Doorway, Place};
+pub(super) use doorway::{STRANGERS_MAX, new_doorway};
 pub(super) use failure::Refused;
 pub(super) use pass::TaskPass;
 pub(super) use peer::PeerStream;

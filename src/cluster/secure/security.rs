@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use tonic::transport::Endpoint;
 
 use super::build::BUILD;
-use super::doorway::Doorway;
+use super::doorway::{STRANGERS_MAX, new_doorway};
 use super::failure::Failure;
 use super::greeting::greet;
 use super::grpc;
@@ -192,7 +192,7 @@ impl Security {
             identity,
             listener,
             server,
-            doorway: Arc::new(Doorway::default()),
+            doorway: new_doorway(STRANGERS_MAX),
         })
     }
 

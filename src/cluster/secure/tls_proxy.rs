@@ -11,9 +11,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::doorway::{Doorway, Place};
 use super::identity::Identity;
 use super::stream::SecureStream;
+use crate::access::{Admitted, Places};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(200);
@@ -25,7 +25,7 @@ pub(in crate::cluster) struct TlsProxy {
     /// The address of the server.
     pub(super) server: SocketAddr,
     /// The connections before the end of their handshake.
-    pub(super) doorway: Arc<Doorway>,
+    pub(super) doorway: Arc<Places>,
 }
 
 impl TlsProxy {
@@ -62,7 +62,7 @@ impl TlsProxy {
 
 async fn pass_on(
     identity: Arc<Identity>,
-    (stream, place): (TcpStream, Place),
+    (stream, place): (TcpStream, Admitted),
     server: SocketAddr,
 ) -> Result<()> {
     let accepting = SecureStream::accept(Some(&identity), stream);
@@ -79,6 +79,7 @@ mod tests {
     use datafusion::common::runtime::SpawnedTask;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+    use super::super::doorway::new_doorway;
     use super::super::secret::Secret;
     use super::*;
 
@@ -92,7 +93,7 @@ mod tests {
             identity: Arc::clone(&identity),
             listener,
             server: server.local_addr().unwrap(),
-            doorway: Arc::new(Doorway::new(2)),
+            doorway: new_doorway(2),
         };
         let _serving = SpawnedTask::spawn(proxy.serve());
         let _silent = TcpStream::connect(address).await.unwrap();

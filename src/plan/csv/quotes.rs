@@ -13,6 +13,7 @@ use tokio::sync::OnceCell;
 use super::bytes::File;
 use super::options::ReadOptions;
 use crate::error::{Result, SqlState, sql_err};
+use crate::own_task::in_own_task;
 
 /// The number of bytes for which the quotes are summed up.
 const BLOCK_BYTES: u64 = 1 << 20;
@@ -53,11 +54,14 @@ impl Quotes {
             let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(files.entry(file.path.to_string()).or_default())
         };
-        let blocks = blocks
-            .get_or_try_init(|| count(file, options.quote))
-            .await?;
         let block = at.saturating_sub(1) / BLOCK_BYTES;
-        let mut is_odd = blocks.get(block as usize).copied().unwrap_or(false);
+        let (counted, quote) = (file.clone(), options.quote);
+        // The readers of other parts wait for the cell.
+        let counting = in_own_task(async move {
+            let blocks = blocks.get_or_try_init(|| count(&counted, quote)).await?;
+            Ok::<_, DataFusionError>(blocks.get(block as usize).copied().unwrap_or(false))
+        });
+        let mut is_odd = counting.await?;
         let terminator = options.terminator.unwrap_or(b'\n');
         let mut place = block * BLOCK_BYTES;
         let mut bytes = file.raw(place).await?;
@@ -97,4 +101,39 @@ fn unclosed(file: &File) -> DataFusionError {
         file.shown()
     );
     sql_err(SqlState::Data, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use datafusion::execution::object_store::ObjectStoreUrl;
+    use datafusion::execution::runtime_env::RuntimeEnv;
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::storage::StorePath;
+
+    #[tokio::test]
+    async fn a_part_that_nobody_looks_at_keeps_no_other_part_waiting() {
+        let written = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(written.path(), "1,2\n3,4\n").unwrap();
+        let local = ObjectStoreUrl::local_filesystem();
+        let file = File {
+            store: RuntimeEnv::default().object_store(local).unwrap(),
+            path: StorePath::from_absolute_path(written.path()).unwrap(),
+        };
+        let options = ReadOptions {
+            quote: b'"',
+            ..ReadOptions::default()
+        };
+        let quotes = Quotes::default();
+        let (first, second) = (0..4, 4..8);
+        let mut begun = Box::pin(quotes.check(&file, &options, &first, 8));
+        assert!((&mut begun).now_or_never().is_none());
+        let other = quotes.check(&file, &options, &second, 8);
+        let other = tokio::time::timeout(Duration::from_secs(60), other).await;
+        other.unwrap().unwrap();
+        drop(begun);
+    }
 }
