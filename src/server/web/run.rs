@@ -2,7 +2,7 @@
 
 use super::chart::{Chart, losses};
 use super::failure::Failure;
-use super::figures::{duration, figure, headline, number, state, time};
+use super::figures::{duration, headline, number, state, time};
 use super::html::{Page, anchor, column, error, escaped, list, none, section, table};
 use super::rows::{Rows, query};
 use super::running::{Running, running};
@@ -117,8 +117,8 @@ async fn ended(visit: &Visit, run: &Run<'_>) -> Result<String> {
     let mut figures = vec![
         (duration(run.seconds()), "duration"),
         (number(epochs.len() as f64), "epochs"),
-        (figure(&epochs, last, "train_loss"), "train loss"),
-        (figure(&epochs, last, "eval_loss"), "eval loss"),
+        (epochs.figure(last, "train_loss"), "train loss"),
+        (epochs.figure(last, "eval_loss"), "eval loss"),
         (time(run.text("started_at")), "started"),
     ];
     if epochs.is_empty() {
@@ -147,11 +147,7 @@ async fn ended(visit: &Visit, run: &Run<'_>) -> Result<String> {
     if !metrics.is_empty() {
         let lines = (0..metrics.len()).map(|row| {
             let text = |column: &str| escaped(metrics.text(row, column));
-            vec![
-                text("metric"),
-                text("split"),
-                figure(&metrics, row, "value"),
-            ]
+            vec![text("metric"), text("split"), metrics.figure(row, "value")]
         });
         let columns = [
             column("metric", ""),
