@@ -104,6 +104,7 @@ const LAYERS: &[&str] = &[
     "memory",
     "config",
     "progress",
+    "axis",
     "error",
     "testing",
 ];

@@ -1,6 +1,6 @@
 //! One training: its losses, time left, metrics, options and statement.
 
-use super::chart::{Chart, losses};
+use super::chart::{losses, losses_figure};
 use super::failure::Failure;
 use super::figures::{duration, headline, number, state, time};
 use super::html::{Page, anchor, column, error, escaped, list, none, section, table};
@@ -90,18 +90,11 @@ fn now(visit: &Visit, run: &Run<'_>, running: &Running) -> String {
     let back = super::fields::link("/run", &[("id", run.text("run_id"))]);
     let bar = running.bar();
     let cancel = running.cancel_form(visit, ("stop", "Cancel the training"), &back);
-    let lines = running.losses();
-    let chart = Chart {
-        label: "losses by epoch",
-        x: "epoch",
-        lines: &lines,
-        is_square: false,
-    };
     format!(
         "<div id=\"run\" data-live>{}{}{}</div>",
         headline(&figures),
         section("Progress", &format!("{bar}{cancel}")),
-        section("Loss", &chart.figure())
+        section("Loss", &losses_figure(&running.losses()))
     )
 }
 
@@ -130,19 +123,12 @@ async fn ended(visit: &Visit, run: &Run<'_>) -> Result<String> {
     if !run.text("error").is_empty() {
         html.push_str(&error(run.text("error")));
     }
-    let lines = losses(&epochs);
-    let chart = Chart {
-        label: "losses by epoch",
-        x: "epoch",
-        lines: &lines,
-        is_square: false,
-    };
     if run.is_running() {
         html.push_str(&none(
             "it runs in another process, which keeps its losses until its end",
         ));
     } else if !epochs.is_empty() {
-        html.push_str(&section("Loss", &chart.figure()));
+        html.push_str(&section("Loss", &losses_figure(&losses(&epochs))));
     }
     if !metrics.is_empty() {
         let lines = (0..metrics.len()).map(|row| {
