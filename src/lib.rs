@@ -5,6 +5,7 @@
 //! Modules are listed by name; `docs/architecture.md` lists them in the order in which a statement passes them.
 
 mod access;
+mod axis;
 mod catalog;
 pub mod client;
 mod cluster;

@@ -112,6 +112,8 @@ pub(super) struct Auth {
     users: Option<UsersFile>,
     /// The tokens of logins, by hash.
     tokens: Mutex<HashMap<String, Token>>,
+    /// The checked passwords of the page's readers, by the hash of cookie and credentials. They end with the server.
+    readers: Mutex<HashMap<String, Token>>,
     logins: Logins,
     /// Held while a login's file is written or removed.
     writing: Mutex<()>,
@@ -127,6 +129,24 @@ struct Token {
     used: Instant,
     /// When the last use was stored.
     kept: Instant,
+}
+
+impl Token {
+    fn now(user: String, proof: String) -> Self {
+        let now = Instant::now();
+        Self {
+            user,
+            proof,
+            used: now,
+            kept: now,
+        }
+    }
+
+    /// Whether the user is still there, with the same password.
+    fn is_of(&self, users: &UsersFile) -> bool {
+        let user = users.named(&self.user);
+        user.is_some_and(|user| user.proof() == self.proof)
+    }
 }
 
 impl Auth {
@@ -152,6 +172,7 @@ impl Auth {
         Self {
             users,
             tokens: Mutex::new(tokens.collect()),
+            readers: Mutex::default(),
             logins,
             writing: Mutex::default(),
             checks: Semaphore::new(CHECKS),
@@ -251,24 +272,9 @@ impl Auth {
             let login = Login::now(user.clone(), proof.clone());
             self.logins.keep(&key, &login);
         }
-        let now = Instant::now();
         let mut tokens = lock(&self.tokens);
-        let idle_max = self.logins.idle_max();
-        let idle = tokens.extract_if(|_, token| token.used.elapsed() >= idle_max);
-        let idle: Vec<String> = idle.map(|(key, _)| key).collect();
-        let mut oldest = None;
-        if tokens.len() >= TOKENS_MAX {
-            let found = tokens.iter().min_by_key(|(_, token)| token.used);
-            oldest = found.map(|(key, _)| key.clone());
-            oldest.as_ref().map(|key| tokens.remove(key));
-        }
-        let issued = Token {
-            user,
-            proof,
-            used: now,
-            kept: now,
-        };
-        tokens.insert(key, issued);
+        let (idle, oldest) = make_room(&mut tokens, self.logins.idle_max());
+        tokens.insert(key, Token::now(user, proof));
         drop(tokens);
         idle.iter().for_each(|key| self.logins.forget_idle(key));
         if let Some(key) = oldest {
@@ -313,9 +319,8 @@ impl Auth {
         let Some(found) = tokens.get_mut(&key) else {
             return Err(denied());
         };
-        let is_same = |user: User| user.proof() == found.proof;
         // A removed user or a changed password invalidates the user's tokens.
-        if !users.named(&found.user).is_some_and(is_same) {
+        if !found.is_of(users) {
             tokens.remove(&key);
             self.forget(key);
             return Err(denied());
@@ -340,22 +345,46 @@ impl Auth {
         Ok(Identity::of_login(key, Some(found.user.clone())))
     }
 
-    /// Identifies a viewer of the web page: a browser sends name and password with each request, a program sends a token.
+    /// Identifies a reader of the web page: a browser sends name and password with each request, a program sends a token.
+    /// A password is checked once for a cookie, which nobody who guesses passwords has.
     ///
     /// # Errors
     /// UNAUTHENTICATED.
-    pub(super) async fn identify_person(
+    pub(super) async fn identify_reader(
         self: &Arc<Self>,
         headers: &HeaderMap,
+        cookie: &str,
     ) -> Result<Identity, Status> {
         match (&self.users, authorization(headers)?) {
-            (Some(_), Some(("basic", credentials))) => {
-                let (user, password) = basic(credentials)?;
-                self.check_password(&user, password).await?;
+            (Some(users), Some(("basic", credentials))) => {
+                let key = hash(&format!("{cookie} {credentials}"));
+                let user = match self.known_reader(users, &key) {
+                    Some(user) => user,
+                    None => {
+                        let (user, password) = basic(credentials)?;
+                        let proof = self.check_password(&user, password).await?;
+                        let mut readers = lock(&self.readers);
+                        make_room(&mut readers, self.logins.idle_max());
+                        readers.insert(key, Token::now(user.clone(), proof));
+                        user
+                    }
+                };
                 Ok(Identity::of_login(hash(credentials), Some(user)))
             }
             _ => self.identify(headers, None),
         }
+    }
+
+    /// The user whose password was checked, unless the user is gone, has another password or was idle for too long.
+    fn known_reader(&self, users: &UsersFile, key: &str) -> Option<String> {
+        let mut readers = lock(&self.readers);
+        let found = readers.get_mut(key)?;
+        if !found.is_of(users) || found.used.elapsed() >= self.logins.idle_max() {
+            readers.remove(key);
+            return None;
+        }
+        found.used = Instant::now();
+        Some(found.user.clone())
     }
 
     /// Without users, a token only distinguishes sessions; without a token, a cookie or the connection does.
@@ -378,6 +407,22 @@ impl Auth {
             self.forget(identity.key.clone());
         }
     }
+}
+
+/// Removes idle tokens, and if there are too many, the one that was used longest ago. Returns the keys of both.
+fn make_room(
+    tokens: &mut HashMap<String, Token>,
+    idle_max: Duration,
+) -> (Vec<String>, Option<String>) {
+    let idle = tokens.extract_if(|_, token| token.used.elapsed() >= idle_max);
+    let idle = idle.map(|(key, _)| key).collect();
+    let mut oldest = None;
+    if tokens.len() >= TOKENS_MAX {
+        let found = tokens.iter().min_by_key(|(_, token)| token.used);
+        oldest = found.map(|(key, _)| key.clone());
+        oldest.as_ref().map(|key| tokens.remove(key));
+    }
+    (idle, oldest)
 }
 
 fn denied() -> Status {
@@ -495,13 +540,50 @@ mod tests {
         headers
     }
 
+    /// Base64 of ada:p:w.
+    const CREDENTIALS: &str = "Basic YWRhOnA6dw==";
+
     fn with_user() -> (tempfile::TempDir, Arc<Auth>) {
+        with_user_idle(Duration::from_secs(60))
+    }
+
+    fn with_user_idle(idle_max: Duration) -> (tempfile::TempDir, Arc<Auth>) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("users.toml");
         super::super::users::add_user(&path, "ada", "p:w", false).unwrap();
         let users = UsersFile::open(&path).unwrap();
-        let auth = Auth::new(Some(users), Logins::new(None, Duration::from_secs(60)));
+        let auth = Auth::new(Some(users), Logins::new(None, idle_max));
         (directory, Arc::new(auth))
+    }
+
+    #[tokio::test]
+    async fn the_password_of_a_reader_is_checked_once_for_a_cookie() {
+        let (directory, auth) = with_user();
+        let right = headers(CREDENTIALS);
+        let first = auth.identify_reader(&right, "c").await.unwrap();
+        // From now on, no password can be checked.
+        auth.checks.close();
+        let again = auth.identify_reader(&right, "c").await.unwrap();
+        assert_eq!(again.user.as_deref(), Some("ada"));
+        assert_eq!(again.key, first.key);
+        assert!(auth.identify_reader(&right, "d").await.is_err());
+        // Base64 of ada:a.
+        let wrong = headers("Basic YWRhOmE=");
+        assert!(auth.identify_reader(&wrong, "c").await.is_err());
+        // A changed password ends the session, as it ends tokens; the file is looked at again after a second.
+        let path = directory.path().join("users.toml");
+        super::super::users::add_user(&path, "ada", "other", false).unwrap();
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        assert!(auth.identify_reader(&right, "c").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn the_password_of_an_idle_reader_is_checked_again() {
+        let (_directory, auth) = with_user_idle(Duration::ZERO);
+        let right = headers(CREDENTIALS);
+        assert!(auth.identify_reader(&right, "c").await.is_ok());
+        auth.checks.close();
+        assert!(auth.identify_reader(&right, "c").await.is_err());
     }
 
     #[tokio::test]

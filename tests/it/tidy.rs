@@ -105,6 +105,7 @@ const LAYERS: &[&str] = &[
     "config",
     "progress",
     "own_task",
+    "axis",
     "error",
     "testing",
 ];

@@ -11,6 +11,7 @@ use unicode_width::UnicodeWidthStr;
 use super::Frame;
 use super::cell::escaped;
 use super::training::short;
+use crate::axis::Range;
 use crate::error::{Result, SqlState, sql_err};
 use crate::repl::highlight::RESET;
 
@@ -125,32 +126,6 @@ fn nothing_to_draw() -> datafusion::common::DataFusionError {
 fn numbers(column: &ArrayRef) -> Result<Float64Array> {
     let numbers = cast(column, &DataType::Float64)?;
     Ok(numbers.as_primitive::<Float64Type>().clone())
-}
-
-/// The range of an axis.
-struct Range {
-    low: f64,
-    high: f64,
-}
-
-impl Range {
-    /// The range of finite values.
-    fn of(values: impl Iterator<Item = f64>) -> Self {
-        let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), value| {
-            (low.min(value), high.max(value))
-        });
-        Self { low, high }
-    }
-
-    /// The place of a value between low (0) and high (1); the middle if they are equal.
-    fn share(&self, value: f64) -> f64 {
-        // Halves, since the difference of two large values may be infinite.
-        let span = self.high / 2.0 - self.low / 2.0;
-        match span > 0.0 {
-            true => (value / 2.0 - self.low / 2.0) / span,
-            false => 0.5,
-        }
-    }
 }
 
 /// The dots of all lines.

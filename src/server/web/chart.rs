@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::figures::number;
 use super::html::escaped;
 use super::rows::Rows;
+use crate::axis::Range;
 
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 16.0;
@@ -14,8 +15,6 @@ const BOTTOM: f64 = 44.0;
 const POINTS_MAX: usize = 400;
 /// The number of colours of `page.css`.
 const COLORS: usize = 8;
-/// About this many marks stand at an axis.
-const MARKS: f64 = 5.0;
 
 /// A line through points with finite coordinates.
 #[derive(Debug)]
@@ -55,52 +54,6 @@ fn thinned(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
     let kept = points.into_iter().enumerate();
     let kept = kept.filter(|(index, _)| index.is_multiple_of(step) || *index == last);
     kept.map(|(_, point)| point).collect()
-}
-
-/// The range of an axis.
-#[derive(Debug, Clone, Copy)]
-struct Range {
-    low: f64,
-    high: f64,
-}
-
-impl Range {
-    fn of(values: impl Iterator<Item = f64>) -> Self {
-        let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), value| {
-            (low.min(value), high.max(value))
-        });
-        match low < high {
-            true => Self { low, high },
-            // A single value is in the middle.
-            false => {
-                let around = 0.5_f64.max(low.abs() * 1e-6);
-                Self {
-                    low: low - around,
-                    high: low + around,
-                }
-            }
-        }
-    }
-
-    fn share(self, value: f64) -> f64 {
-        (value - self.low) / (self.high - self.low)
-    }
-
-    /// Round numbers in the range, about as many as `MARKS`.
-    fn marks(self) -> Vec<f64> {
-        let rough = (self.high - self.low) / MARKS;
-        let power = 10f64.powf(rough.log10().floor());
-        let steps = [1.0, 2.0, 5.0, 10.0].map(|part| part * power);
-        let step = steps.into_iter().find(|step| *step >= rough * 0.999);
-        let step = step.unwrap_or(rough);
-        let first = (self.low / step - 1e-9).ceil();
-        let marks = (0..20).map(|mark| (first + f64::from(mark)) * step);
-        marks
-            .take_while(|mark| *mark <= self.high + step * 1e-9)
-            // Without the rounding errors of the step.
-            .map(|mark| (mark / step).round() * step)
-            .collect()
-    }
 }
 
 /// A chart of lines.
@@ -143,10 +96,12 @@ impl Chart<'_> {
         let (across, up) = match self.is_square {
             true => (whole, whole),
             false => (
-                Range::of(all().map(|(x, _)| *x)),
-                Range::of(all().map(|(_, y)| *y)),
+                Range::of(all().map(|(x, _)| *x)).with_room(),
+                Range::of(all().map(|(_, y)| *y)).with_room(),
             ),
         };
+        // The axis of the values ends at marks; the one below ends with the lines.
+        let (up, marks) = up.rounded();
         let x = |value: f64| LEFT + across.share(value) * (width - LEFT - RIGHT);
         let y = |value: f64| height - BOTTOM - up.share(value) * (height - TOP - BOTTOM);
         let (end, base) = (width - RIGHT, height - BOTTOM);
@@ -157,7 +112,7 @@ impl Chart<'_> {
             escaped(self.x)
         );
         // Writing to a string cannot fail.
-        for mark in up.marks() {
+        for mark in marks {
             let (at, text) = (y(mark), number(mark));
             let _ = write!(
                 svg,
@@ -222,6 +177,17 @@ fn legend(lines: &[&Line]) -> String {
     items.collect()
 }
 
+/// The chart of losses by epoch.
+pub(super) fn losses_figure(lines: &[Line]) -> String {
+    let chart = Chart {
+        label: "losses by epoch",
+        x: "epoch",
+        lines,
+        is_square: false,
+    };
+    chart.figure()
+}
+
 /// The lines of the losses in the columns `epoch`, `train_loss` and `eval_loss`.
 pub(super) fn losses(rows: &Rows) -> Vec<Line> {
     let line = |name: &str, column: &str, color: usize, is_dashed: bool| {
@@ -271,20 +237,19 @@ mod tests {
     }
 
     #[test]
-    fn marks_are_round_numbers() {
-        for (values, expected) in [
-            ([0.0, 1.0], "0 0.2 0.4 0.6 0.8 1"),
-            ([1.0, 40.0], "10 20 30 40"),
-            ([7.0, 7.0], "6.6 6.8 7 7.2 7.4"),
-            (
-                [-1e300, 1e300],
-                "-1.000e300 -5.000e299 0 5.000e299 1.000e300",
-            ),
-        ] {
-            let marks = Range::of(values.into_iter()).marks();
-            let marks: Vec<String> = marks.into_iter().map(number).collect();
-            assert_eq!(marks.join(" "), expected);
-        }
+    fn the_axis_of_the_values_ends_at_round_numbers() {
+        let lines = [line(&[(1.0, 0.13), (2.0, 0.97)])];
+        let html = losses_figure(&lines);
+        // From 0 at the bottom to 1 at the top.
+        assert!(
+            html.contains("y=\"260.0\" text-anchor=\"end\">0</text>"),
+            "{html}"
+        );
+        assert!(
+            html.contains("y=\"16.0\" text-anchor=\"end\">1</text>"),
+            "{html}"
+        );
+        assert!(html.contains("points=\"64.0,224.3 704.0,19.3\""), "{html}");
     }
 
     #[test]

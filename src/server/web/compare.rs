@@ -1,6 +1,6 @@
 //! Several trainings side by side: losses, metrics, and the options in which they differ.
 
-use super::chart::{Chart, Line};
+use super::chart::{Line, losses_figure};
 use super::failure::Failure;
 use super::figures::number;
 use super::html::{Page, anchor, error, escaped, section};
@@ -98,13 +98,7 @@ async fn losses(visit: &Visit, runs: &[Run]) -> Result<String, Failure> {
         )
     });
     let lines: Vec<Line> = lines.collect();
-    let chart = Chart {
-        label: "losses by epoch",
-        x: "epoch",
-        lines: &lines,
-        is_square: false,
-    };
-    Ok(chart.figure())
+    Ok(losses_figure(&lines))
 }
 
 async fn metrics(visit: &Visit, runs: &[Run]) -> Result<String, Failure> {

@@ -1,7 +1,6 @@
 //! Numbers, times and states as they are read.
 
 use super::html::escaped;
-use super::rows::Rows;
 
 /// A number with as many digits as people compare.
 pub(super) fn number(value: f64) -> String {
@@ -16,11 +15,6 @@ pub(super) fn number(value: f64) -> String {
         }
         false => format!("{value:.3e}"),
     }
-}
-
-/// A number of a row, or nothing for NULL.
-pub(super) fn figure(rows: &Rows, row: usize, column: &str) -> String {
-    rows.number(row, column).map_or(String::new(), number)
 }
 
 pub(super) fn duration(seconds: f64) -> String {

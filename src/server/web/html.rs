@@ -154,39 +154,6 @@ pub(super) fn search(visit: &Visit, hint: &str) -> String {
     )
 }
 
-/// The heads of a list that can be sorted: a link each, which keeps the fields that filter.
-pub(super) fn sorted_heads(
-    visit: &Visit,
-    (default, default_is_down): (&str, bool),
-    columns: &[(&'static str, &'static str)],
-) -> Vec<Column> {
-    let (sort, is_down) = order(visit, (default, default_is_down));
-    let heads = columns.iter().map(|&(name, class)| {
-        let is_sorted = name == sort;
-        let down = if is_sorted && !is_down { "1" } else { "" };
-        let mut fields = vec![("sort", name), ("down", down)];
-        fields.extend(["find", "status", "all"].map(|kept| (kept, visit.fields.get(kept))));
-        let arrow = match (is_sorted, is_down) {
-            (true, true) => " ↓",
-            (true, false) => " ↑",
-            (false, _) => "",
-        };
-        Column {
-            head: anchor(&visit.path, &fields, &format!("{name}{arrow}")),
-            class,
-        }
-    });
-    heads.collect()
-}
-
-/// The name of the column that the reader sorts by, and whether the largest value comes first.
-pub(super) fn order<'a>(visit: &'a Visit, default: (&'a str, bool)) -> (&'a str, bool) {
-    match visit.fields.get("sort") {
-        "" => default,
-        sort => (sort, visit.fields.get("down") == "1"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -57,7 +57,7 @@ impl Judged<'_> {
 pub(super) async fn judge(visit: &Visit, judged: &Judged<'_>) -> String {
     let metrics = format!("SELECT * FROM {}", judged.call("evaluate"));
     let metrics = match execute(visit, &metrics, LABELS_MAX).await {
-        Ok(metrics) => metrics.rows.table(),
+        Ok(metrics) => metrics.rows.rounded().table(),
         // What is wrong with the rows is wrong for the other functions too.
         Err(status) => return section("Metrics on these rows", &error(status.message())),
     };

@@ -12,7 +12,8 @@
 //! * `router` the paths, the headers of every answer, and the static files
 //! * `visit` who asks for what; `fields` the fields of forms and links; `failure` what a reader is told instead of a page
 //! * `rows` queries of system tables, as text; `execute` statements of the reader, with the limits of every client
-//! * `html` escaping, links, tables and the frame of a page; `chart` lines with axes; `figures` numbers, times and losses as text
+//! * `html` escaping, links, tables and the frame of a page; `sorted` lists in the order that the reader chooses
+//! * `chart` lines with axes; `figures` numbers, times and states as text
 //! * `overview` the first page; `running` statements that run, and their cancelling
 //! * `runs` the list of trainings; `run` one training; `compare` several side by side
 //! * `models` the lists of models and versions; `version` one version; `judge` its confusion matrix and curves on rows
@@ -36,6 +37,7 @@ mod rows;
 mod run;
 mod running;
 mod runs;
+mod sorted;
 mod tables;
 mod version;
 mod visit;

@@ -3,8 +3,9 @@
 use super::chart::{Chart, Line};
 use super::failure::Failure;
 use super::figures::{number, time};
-use super::html::{Page, anchor, column, escaped, order, search, section, sorted_heads, table};
+use super::html::{Page, anchor, column, escaped, search, section, table};
 use super::rows::{Rows, query};
+use super::sorted::Sorted;
 use super::visit::Visit;
 use crate::model::ModelName;
 use crate::sql::quoted;
@@ -17,25 +18,21 @@ const METRICS_SHOWN: usize = 3;
 /// The metrics by which versions are compared first.
 const MAIN: [&str; 3] = ["accuracy", "r2", "ndcg_at_10"];
 
-/// The columns of the list: name, class, and what they are sorted by.
-const COLUMNS: &[(&str, &str, &str)] = &[
-    ("model", "", "model_schema, model_name"),
-    ("type", "", "model_type"),
-    ("default", "n", "default_version"),
-    ("versions", "n", "version_count"),
-    ("comment", "rare", "comment"),
-    ("created", "", "created_at"),
-];
-const BY_NAME: (&str, bool) = ("model", false);
+const LIST: Sorted = Sorted {
+    columns: &[
+        ("model", "", "model_schema, model_name"),
+        ("type", "", "model_type"),
+        ("default", "n", "default_version"),
+        ("versions", "n", "version_count"),
+        ("comment", "rare", "comment"),
+        ("created", "", "created_at"),
+    ],
+    first: ("model", false),
+};
 
 /// The list of models.
 pub(super) async fn page(visit: &Visit) -> Result<Page, Failure> {
-    let (sort, is_down) = order(visit, BY_NAME);
-    let sorted = COLUMNS.iter().find(|(name, ..)| *name == sort);
-    let sorted = sorted.map_or("model_name", |(.., by)| *by);
-    let direction = if is_down { "DESC" } else { "ASC" };
-    let by = sorted.split(", ").map(|by| format!("{by} {direction}"));
-    let by = by.collect::<Vec<_>>().join(", ");
+    let by = LIST.order(visit);
     let find = quoted(&visit.fields.get("find").trim().to_lowercase());
     let text = format!(
         "SELECT * FROM information_schema.models WHERE strpos(lower(concat(model_schema, '.', model_name, ' ', \
@@ -54,12 +51,10 @@ pub(super) async fn page(visit: &Visit) -> Result<Page, Failure> {
             time(text("created_at")),
         ]
     });
-    let heads = COLUMNS.iter().map(|(name, class, _)| (*name, *class));
-    let heads = sorted_heads(visit, BY_NAME, &heads.collect::<Vec<_>>());
     let content = format!(
         "<h1>Models</h1><section><form class=\"bar\" method=\"get\" action=\"/models\">{}<button>Filter</button></form>{}</section>",
         search(visit, "name, type or comment"),
-        table(&heads, &lines.collect::<Vec<_>>())
+        table(&LIST.heads(visit), &lines.collect::<Vec<_>>())
     );
     Ok(Page {
         title: "Models".into(),

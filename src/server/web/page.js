@@ -171,10 +171,13 @@ function localTime(time) {
 
 // ---- A plot of a result.
 
-function ticks(low, high) {
+function stepOf(low, high) {
     const rough = (high - low) / 5 || 1;
     const power = 10 ** Math.floor(Math.log10(rough));
-    const step = [1, 2, 5, 10].map((part) => part * power).find((candidate) => candidate >= rough * 0.999);
+    return [1, 2, 5, 10].map((part) => part * power).find((candidate) => candidate >= rough * 0.999);
+}
+
+function ticks(low, high, step = stepOf(low, high)) {
     const found = [];
     for (let at = Math.ceil(low / step - 1e-9) * step; at <= high + step * 1e-9; at += step) found.push(Math.abs(at) < step * 1e-9 ? 0 : at);
     return found;
@@ -197,10 +200,13 @@ function plotChart(columns, xColumn, yColumn, kind) {
     const places = rows.map((row, index) => (isNamed ? index : x.numbers[row]));
     const heights = rows.map((row) => y.numbers[row]);
     const [left, right] = isNamed ? [-0.5, rows.length - 0.5] : range(places);
-    let [low, high] = range(kind === "bars" ? [0, ...heights] : heights);
+    const [least, most] = range(kind === "bars" ? [0, ...heights] : heights);
+    // The axis of the values ends at ticks.
+    const step = stepOf(least, most);
+    const low = Math.min(least, Math.floor(least / step + 1e-9) * step), high = Math.max(most, Math.ceil(most / step - 1e-9) * step);
     const toX = (value) => LEFT + (value - left) / (right - left) * (WIDTH - LEFT - RIGHT);
     const toY = (value) => HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - TOP - BOTTOM);
-    for (const tick of ticks(low, high)) {
+    for (const tick of ticks(low, high, step)) {
         svg.append(draw("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: toY(tick), y2: toY(tick) }));
         svg.append(draw("text", { x: LEFT - 8, y: toY(tick) + 4, "text-anchor": "end" }, short(tick)));
     }
@@ -411,5 +417,8 @@ function prepare(part) {
     part.querySelectorAll("form[data-instant] select").forEach((select) => select.addEventListener("change", () => select.form.requestSubmit()));
 }
 
+// The next try begins after the answer, so that a slow server is not asked more and more.
+const refreshLater = () => setTimeout(() => refresh().finally(refreshLater), 2000);
+
 prepare(document);
-setInterval(refresh, 2000);
+refreshLater();

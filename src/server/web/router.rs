@@ -10,7 +10,7 @@ use axum::response::{Html, IntoResponse, Response};
 
 use super::failure::Failure;
 use super::html::{Page, document, error};
-use super::visit::{Site, Visit};
+use super::visit::{Cookie, Site, Visit};
 use super::{compare, editor, models, names, overview, run, running, runs, tables, version};
 use crate::server::auth::COOKIE;
 use crate::server::state::Server;
@@ -83,11 +83,13 @@ async fn respond(
     if let Some((_, kind, content)) = FILES.iter().find(|(path, ..)| *path == uri.path()) {
         return ([(header::CONTENT_TYPE, *kind)], *content).into_response();
     }
-    let Ok(identity) = site.server.auth.identify_person(headers).await else {
+    let cookie = Cookie::of(headers);
+    let identified = site.server.auth.identify_reader(headers, &cookie.value);
+    let Ok(identity) = identified.await else {
         let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"vatic\"")];
         return (StatusCode::UNAUTHORIZED, challenge, "log in").into_response();
     };
-    let mut visit = match Visit::try_new(site, (uri, headers), identity) {
+    let mut visit = match Visit::try_new(site, uri, (identity, cookie)) {
         Ok(visit) => visit,
         Err(failure) => return (failure.status, failure.message).into_response(),
     };
@@ -112,11 +114,11 @@ async fn respond(
         }
         Err(failure) => refusal(&visit, &failure),
     };
-    let cookie = visit.new_cookie.as_ref().and_then(|value| {
-        let text = format!("{COOKIE}={value}; Path=/; HttpOnly; SameSite=Lax");
-        HeaderValue::try_from(text).ok()
-    });
-    if let Some(cookie) = cookie {
+    let value = &visit.cookie.value;
+    let text = format!("{COOKIE}={value}; Path=/; HttpOnly; SameSite=Lax");
+    if visit.cookie.is_new
+        && let Ok(cookie) = HeaderValue::try_from(text)
+    {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
     response

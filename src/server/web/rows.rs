@@ -6,6 +6,7 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use futures::TryStreamExt;
 
+use super::figures::number;
 use super::html::escaped;
 use crate::error::Result;
 use crate::session::Session;
@@ -26,6 +27,7 @@ struct ResultColumn {
     name: String,
     type_name: String,
     is_number: bool,
+    is_fraction: bool,
 }
 
 impl Rows {
@@ -36,6 +38,7 @@ impl Rows {
             name: field.name().clone(),
             type_name: field.data_type().to_string(),
             is_number: field.data_type().is_numeric(),
+            is_fraction: field.data_type().is_floating(),
         });
         let columns = columns.collect();
         let mut rows = Vec::new();
@@ -79,6 +82,25 @@ impl Rows {
     /// A value as a number; `None` for NULL and for what is no number.
     pub(super) fn number(&self, row: usize, column: &str) -> Option<f64> {
         self.value(row, column)?.parse().ok()
+    }
+
+    /// A number with as many digits as people compare; empty for NULL.
+    pub(super) fn figure(&self, row: usize, column: &str) -> String {
+        self.number(row, column).map_or(String::new(), number)
+    }
+
+    /// The rows whose fractions have as many digits as people compare.
+    pub(super) fn rounded(mut self) -> Self {
+        for row in &mut self.rows {
+            let cells = self.columns.iter().zip(row);
+            for (_, cell) in cells.filter(|(column, _)| column.is_fraction) {
+                let value = cell.as_deref().and_then(|text| text.parse::<f64>().ok());
+                if let Some(value) = value {
+                    *cell = Some(number(value));
+                }
+            }
+        }
+        self
     }
 
     fn value(&self, row: usize, column: &str) -> Option<&str> {
@@ -137,7 +159,7 @@ pub(super) async fn query(session: &Session, text: &str) -> Result<Rows> {
 mod tests {
     use std::sync::Arc;
 
-    use datafusion::arrow::array::{ArrayRef, Float64Array, StringArray};
+    use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray};
 
     use super::*;
 
@@ -168,6 +190,26 @@ mod tests {
             "{html}"
         );
         assert!(!html.contains("<b>"), "{html}");
+    }
+
+    #[test]
+    fn fractions_are_rounded_and_other_values_stay() {
+        let columns = [
+            (
+                "r2",
+                Arc::new(Float64Array::from(vec![Some(0.987_654_321), None])) as ArrayRef,
+            ),
+            (
+                "rows",
+                Arc::new(Int64Array::from(vec![i64::MAX, 2])) as ArrayRef,
+            ),
+        ];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let rows = Rows::try_new(&batch.schema(), &[batch]).unwrap();
+        assert_eq!(rows.figure(0, "r2"), "0.9877");
+        let rows = rows.rounded();
+        assert_eq!((rows.text(0, "r2"), rows.text(1, "r2")), ("0.9877", ""));
+        assert_eq!(rows.text(0, "rows"), i64::MAX.to_string());
     }
 
     #[test]

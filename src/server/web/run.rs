@@ -1,8 +1,8 @@
 //! One training: its losses, time left, metrics, options and statement.
 
-use super::chart::{Chart, losses};
+use super::chart::{losses, losses_figure};
 use super::failure::Failure;
-use super::figures::{duration, figure, headline, number, state, time};
+use super::figures::{duration, headline, number, state, time};
 use super::html::{Page, anchor, column, error, escaped, list, none, section, table};
 use super::rows::{Rows, query};
 use super::running::{Running, running};
@@ -90,18 +90,11 @@ fn now(visit: &Visit, run: &Run<'_>, running: &Running) -> String {
     let back = super::fields::link("/run", &[("id", run.text("run_id"))]);
     let bar = running.bar();
     let cancel = running.cancel_form(visit, ("stop", "Cancel the training"), &back);
-    let lines = running.losses();
-    let chart = Chart {
-        label: "losses by epoch",
-        x: "epoch",
-        lines: &lines,
-        is_square: false,
-    };
     format!(
         "<div id=\"run\" data-live>{}{}{}</div>",
         headline(&figures),
         section("Progress", &format!("{bar}{cancel}")),
-        section("Loss", &chart.figure())
+        section("Loss", &losses_figure(&running.losses()))
     )
 }
 
@@ -117,8 +110,8 @@ async fn ended(visit: &Visit, run: &Run<'_>) -> Result<String> {
     let mut figures = vec![
         (duration(run.seconds()), "duration"),
         (number(epochs.len() as f64), "epochs"),
-        (figure(&epochs, last, "train_loss"), "train loss"),
-        (figure(&epochs, last, "eval_loss"), "eval loss"),
+        (epochs.figure(last, "train_loss"), "train loss"),
+        (epochs.figure(last, "eval_loss"), "eval loss"),
         (time(run.text("started_at")), "started"),
     ];
     if epochs.is_empty() {
@@ -130,28 +123,17 @@ async fn ended(visit: &Visit, run: &Run<'_>) -> Result<String> {
     if !run.text("error").is_empty() {
         html.push_str(&error(run.text("error")));
     }
-    let lines = losses(&epochs);
-    let chart = Chart {
-        label: "losses by epoch",
-        x: "epoch",
-        lines: &lines,
-        is_square: false,
-    };
     if run.is_running() {
         html.push_str(&none(
             "it runs in another process, which keeps its losses until its end",
         ));
     } else if !epochs.is_empty() {
-        html.push_str(&section("Loss", &chart.figure()));
+        html.push_str(&section("Loss", &losses_figure(&losses(&epochs))));
     }
     if !metrics.is_empty() {
         let lines = (0..metrics.len()).map(|row| {
             let text = |column: &str| escaped(metrics.text(row, column));
-            vec![
-                text("metric"),
-                text("split"),
-                figure(&metrics, row, "value"),
-            ]
+            vec![text("metric"), text("split"), metrics.figure(row, "value")]
         });
         let columns = [
             column("metric", ""),

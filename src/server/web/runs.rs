@@ -1,9 +1,10 @@
 //! The list of trainings, which can be filtered, sorted and compared.
 
 use super::failure::Failure;
-use super::figures::{duration, figure, number, state, time};
-use super::html::{Column, Page, anchor, column, escaped, order, search, sorted_heads, table};
+use super::figures::{duration, number, state, time};
+use super::html::{Column, Page, anchor, column, escaped, search, table};
 use super::rows::{Rows, query};
+use super::sorted::Sorted;
 use super::visit::Visit;
 use crate::error::Result;
 use crate::sql::quoted;
@@ -12,36 +13,28 @@ use crate::sql::quoted;
 const RUNS_MAX: usize = 500;
 const STATUSES: [&str; 4] = ["running", "succeeded", "failed", "cancelled"];
 
-/// The columns of the list: name, class, and what they are sorted by.
-const COLUMNS: &[(&str, &str, &str)] = &[
-    ("model", "", "model_name, version"),
-    ("version", "n", "version"),
-    ("status", "", "status"),
-    ("started", "", "started_at"),
-    ("duration", "n", "ms"),
-    ("epochs", "n rare", "epochs"),
-    ("loss", "n", "loss"),
-    ("metric", "rare", "value"),
-];
-const BY_START: (&str, bool) = ("started", true);
+const LIST: Sorted = Sorted {
+    columns: &[
+        ("model", "", "model_name, version"),
+        ("version", "n", "version"),
+        ("status", "", "status"),
+        ("started", "", "started_at"),
+        ("duration", "n", "ms"),
+        ("epochs", "n rare", "epochs"),
+        ("loss", "n", "loss"),
+        ("metric", "rare", "value"),
+    ],
+    first: ("started", true),
+};
 
 /// The list of all trainings.
 pub(super) async fn page(visit: &Visit) -> Result<Page, Failure> {
-    let (sort, is_down) = order(visit, BY_START);
-    let sorted = COLUMNS.iter().find(|(name, ..)| *name == sort);
-    let sorted = sorted.map_or("started_at", |(.., by)| *by);
-    let direction = if is_down { "DESC" } else { "ASC" };
-    let by = sorted
-        .split(", ")
-        .map(|column| format!("{column} {direction} NULLS LAST"));
-    let by = by.collect::<Vec<_>>().join(", ");
+    let by = LIST.order(visit);
     let filter = filter(visit.fields.get("find"), visit.fields.get("status"));
     let text = format!("{} {filter} ORDER BY {by} LIMIT {RUNS_MAX}", select());
     let rows = query(&visit.session, &text).await?;
-    let heads = COLUMNS.iter().map(|(name, class, _)| (*name, *class));
-    let heads = sorted_heads(visit, BY_START, &heads.collect::<Vec<_>>());
     let mut columns = vec![column("", "pick")];
-    columns.extend(heads);
+    columns.extend(LIST.heads(visit));
     let lines = (0..rows.len()).map(|row| {
         let id = escaped(rows.text(row, "run_id"));
         let mut cells = vec![format!(
@@ -67,8 +60,8 @@ pub(super) async fn page(visit: &Visit) -> Result<Page, Failure> {
 pub(super) async fn newest(visit: &Visit, count: usize) -> Result<String> {
     let text = format!("{} ORDER BY started_at DESC LIMIT {count}", select());
     let rows = query(&visit.session, &text).await?;
-    let heads = COLUMNS.iter().map(|(name, class, _)| column(name, class));
-    let heads: Vec<Column> = heads.collect();
+    let heads = LIST.columns.iter();
+    let heads: Vec<Column> = heads.map(|(name, class, _)| column(name, class)).collect();
     let lines = (0..rows.len()).map(|row| cells_of(&rows, row));
     Ok(table(&heads, &lines.collect::<Vec<_>>()))
 }
@@ -132,7 +125,7 @@ fn cells_of(rows: &Rows, row: usize) -> Vec<String> {
         time(text("started_at")),
         duration(rows.number(row, "ms").unwrap_or_default() / 1_000.0),
         escaped(text("epochs")),
-        figure(rows, row, "loss"),
+        rows.figure(row, "loss"),
         metric,
     ]
 }

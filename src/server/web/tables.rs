@@ -2,13 +2,13 @@
 
 use super::execute::execute;
 use super::failure::Failure;
-use super::figures::{figure, number};
+use super::figures::number;
 use super::html::{
-    Page, anchor, column, error, escaped, hidden, order, search, section, sorted_heads,
-    table as lines_of, token,
+    Page, anchor, column, error, escaped, hidden, search, section, table as lines_of, token,
 };
 use super::models::short;
 use super::rows::{Rows, query};
+use super::sorted::Sorted;
 use super::visit::Visit;
 use crate::sql::quoted;
 
@@ -19,23 +19,19 @@ const COLUMNS_MAX: usize = 2_000;
 /// The first rows that a profile shows.
 const ROWS_SHOWN: usize = 20;
 
-/// The columns of the list: name, class, and what they are sorted by.
-const COLUMNS: &[(&str, &str, &str)] = &[
-    ("table", "", "table_name"),
-    ("schema", "", "table_schema, table_name"),
-    ("type", "", "table_type"),
-    ("columns", "n", "columns"),
-];
-const BY_NAME: (&str, bool) = ("table", false);
+const LIST: Sorted = Sorted {
+    columns: &[
+        ("table", "", "table_name"),
+        ("schema", "", "table_schema, table_name"),
+        ("type", "", "table_type"),
+        ("columns", "n", "columns"),
+    ],
+    first: ("table", false),
+};
 
 /// The list of tables and views.
 pub(super) async fn page(visit: &Visit) -> Result<Page, Failure> {
-    let (sort, is_down) = order(visit, BY_NAME);
-    let sorted = COLUMNS.iter().find(|(name, ..)| *name == sort);
-    let sorted = sorted.map_or("table_name", |(.., by)| *by);
-    let direction = if is_down { "DESC" } else { "ASC" };
-    let by = sorted.split(", ").map(|by| format!("{by} {direction}"));
-    let by = by.collect::<Vec<_>>().join(", ");
+    let by = LIST.order(visit);
     let find = quoted(&visit.fields.get("find").trim().to_lowercase());
     let all = visit.fields.get("all");
     let schemas = match all {
@@ -59,8 +55,6 @@ pub(super) async fn page(visit: &Visit) -> Result<Page, Failure> {
             escaped(text("columns")),
         ]
     });
-    let heads = COLUMNS.iter().map(|(name, class, _)| (*name, *class));
-    let heads = sorted_heads(visit, BY_NAME, &heads.collect::<Vec<_>>());
     let other = match all {
         "" => anchor("/tables", &[("all", "1")], "with the system's tables"),
         _ => anchor("/tables", &[], "without the system's tables"),
@@ -70,7 +64,7 @@ pub(super) async fn page(visit: &Visit) -> Result<Page, Failure> {
          <span class=\"note\">{other}</span></form>{}</section>",
         search(visit, "name"),
         hidden("all", all),
-        lines_of(&heads, &lines.collect::<Vec<_>>())
+        lines_of(&LIST.heads(visit), &lines.collect::<Vec<_>>())
     );
     Ok(Page {
         title: "Tables".into(),
@@ -151,7 +145,7 @@ pub(super) async fn profiled(visit: &Visit) -> Result<Page, Failure> {
 fn profile(figures: &Rows) -> String {
     let lines = (0..figures.len()).map(|row| {
         let text = |column: &str| escaped(figures.text(row, column));
-        let number = |column: &str| figure(figures, row, column);
+        let number = |column: &str| figures.figure(row, column);
         let nulls = match figures.number(row, "null_percentage") {
             Some(share) => format!("{share:.1} %"),
             None => String::new(),

@@ -59,6 +59,23 @@ fn is_address(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
 }
 
+/// The cookie of a reader: the one that was sent, or else a new one, which the answer sets.
+#[derive(Debug)]
+pub(super) struct Cookie {
+    pub(super) value: String,
+    pub(super) is_new: bool,
+}
+
+impl Cookie {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let known = cookie(headers);
+        Self {
+            value: known.map_or_else(new_token, str::to_owned),
+            is_new: known.is_none(),
+        }
+    }
+}
+
 /// A request of a reader.
 #[derive(Debug)]
 pub(super) struct Visit {
@@ -71,8 +88,7 @@ pub(super) struct Visit {
     pub(super) fields: Fields,
     /// What forms that act send back.
     pub(super) token: String,
-    /// The cookie that the answer sets, if the reader had none.
-    pub(super) new_cookie: Option<String>,
+    pub(super) cookie: Cookie,
 }
 
 impl Visit {
@@ -80,22 +96,19 @@ impl Visit {
     /// If the login is not valid any more.
     pub(super) fn try_new(
         site: &Site,
-        (uri, headers): (&Uri, &HeaderMap),
-        identity: Identity,
+        uri: &Uri,
+        (identity, cookie): (Identity, Cookie),
     ) -> Result<Self, Failure> {
         let server = Arc::clone(&site.server);
         let session = server.sessions.session_of(&server.auth, &identity)?;
-        let known = cookie(headers).map(str::to_owned);
-        let new_cookie = known.is_none().then(new_token);
-        let cookie = known.or_else(|| new_cookie.clone()).unwrap_or_default();
         Ok(Self {
-            token: site.token(&cookie, &identity),
+            token: site.token(&cookie.value, &identity),
             server,
             identity,
             session,
             path: uri.path().to_owned(),
             fields: Fields::parse(uri.query().unwrap_or_default().as_bytes()),
-            new_cookie,
+            cookie,
         })
     }
 
@@ -107,7 +120,7 @@ impl Visit {
         self.fields = Fields::parse(body);
         // Hashes are compared, so that the time tells nothing about the token.
         let is_own = hash(self.fields.get("token")) == hash(&self.token);
-        match is_own && self.new_cookie.is_none() {
+        match is_own && !self.cookie.is_new {
             true => Ok(()),
             false => Err(Failure::forbidden(
                 "this form is not from this login and this start of the server; load its page again",

@@ -128,6 +128,12 @@ fn the_page_shows_what_its_reader_may_see() {
                 &["m@1 train", "m@1 eval", "<td>accuracy (eval)</td>"],
             ),
             ("/models", &["/model?model=m", "dnn_classifier"]),
+            (
+                "/models?sort=created&down=1",
+                &["/model?model=m", "created ↓"],
+            ),
+            ("/tables?sort=columns", &["%3Cu%3E", "columns ↑"]),
+            ("/runs?sort=loss&down=1", &["/run?id=", "loss ↓"]),
             ("/model?model=m", &["/version?model=m%401", "accuracy "]),
             (
                 "/version?model=m@1",
@@ -277,6 +283,13 @@ fn a_version_is_judged_and_a_table_profiled() {
         ] {
             assert!(answer.contains(part), "{rows}, {part}: {answer}");
         }
+        let metrics = between(&answer, "Metrics on these rows", "</section>");
+        let mut cells = metrics.split(['<', '>']);
+        let is_long = |cell: &str| {
+            let fraction = cell.split_once('.');
+            fraction.is_some_and(|(_, digits)| digits.len() > 8)
+        };
+        assert!(!cells.any(is_long), "{metrics}");
     }
     assert!(judge("nowhere").contains("class=\"error\">table &quot;nowhere&quot;"));
     let fields = [
