@@ -20,30 +20,33 @@ use crate::error::Result;
 
 /// All data sets, by name. `sql-tests/README.md` and `examples/README.md` say where they come from.
 static DATA_SETS: [DataSet; 7] = [
-    DataSet::csv(
+    DataSet::new(
         "breast_cancer",
-        include_bytes!("../../sql-tests/data/breast_cancer.csv"),
+        File::Csv(include_bytes!("../../sql-tests/data/breast_cancer.csv")),
     ),
-    DataSet::parquet(
+    DataSet::new(
         "digits",
-        include_bytes!("../../sql-tests/data/digits.parquet"),
+        File::Parquet(include_bytes!("../../sql-tests/data/digits.parquet")),
     ),
-    DataSet::csv(
+    DataSet::new(
         "films",
-        include_bytes!("../../examples/data/films/films.csv"),
+        File::Csv(include_bytes!("../../examples/data/films/films.csv")),
     ),
-    DataSet::csv("iris", include_bytes!("../../sql-tests/data/iris.csv")),
-    DataSet::csv(
+    DataSet::new(
+        "iris",
+        File::Csv(include_bytes!("../../sql-tests/data/iris.csv")),
+    ),
+    DataSet::new(
         "penguins",
-        include_bytes!("../../sql-tests/data/penguins.csv"),
+        File::Csv(include_bytes!("../../sql-tests/data/penguins.csv")),
     ),
-    DataSet::csv(
+    DataSet::new(
         "ratings",
-        include_bytes!("../../examples/data/films/ratings.csv"),
+        File::Csv(include_bytes!("../../examples/data/films/ratings.csv")),
     ),
-    DataSet::csv(
+    DataSet::new(
         "viewers",
-        include_bytes!("../../examples/data/films/viewers.csv"),
+        File::Csv(include_bytes!("../../examples/data/films/viewers.csv")),
     ),
 ];
 
@@ -71,18 +74,10 @@ fn named(name: &str) -> Option<&'static DataSet> {
 }
 
 impl DataSet {
-    const fn csv(name: &'static str, bytes: &'static [u8]) -> Self {
+    const fn new(name: &'static str, file: File) -> Self {
         Self {
             name,
-            file: File::Csv(bytes),
-            rows: OnceLock::new(),
-        }
-    }
-
-    const fn parquet(name: &'static str, bytes: &'static [u8]) -> Self {
-        Self {
-            name,
-            file: File::Parquet(bytes),
+            file,
             rows: OnceLock::new(),
         }
     }

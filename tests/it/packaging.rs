@@ -37,6 +37,28 @@ fn what_packages_install_is_there_and_runs() {
     assert_eq!(text(&output.stdout), "flowers\n150\n");
 }
 
+/// The second package of a build finds a program whose symbols were moved already.
+#[test]
+fn symbols_stay_beside_a_program_that_is_packaged_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, program) = (folder.path().join("a.c"), folder.path().join("a"));
+    std::fs::write(&source, "int main(void) { return 0; }\n").unwrap();
+    let mut compiler = Command::new("cc");
+    compiler.arg("-g").arg(&source).arg("-o").arg(&program);
+    assert!(compiler.status().unwrap().success());
+    let moved = || {
+        let mut script = Command::new("packaging/symbols");
+        let output = script.arg(&program).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        std::fs::read(folder.path().join("a.debug")).unwrap()
+    };
+    let whole = std::fs::read(&program).unwrap().len();
+    let symbols = moved();
+    assert!(std::fs::read(&program).unwrap().len() < whole);
+    assert!(moved() == symbols, "the second time lost the symbols");
+    assert!(Command::new(&program).status().unwrap().success());
+}
+
 /// The image is not built here, so its steps must be those that are tested.
 #[test]
 fn the_image_installs_what_packages_do() {

@@ -217,6 +217,12 @@ def test_a_server_is_reached_by_its_address(con):
             vatic.connect(server.uri, user=user, password=password)
 
 
+def test_flags_take_the_place_of_those_that_a_server_has_by_default():
+    with vatic.connect(flags=["--statement-timeout", "1", "--token-idle=600"]) as con:
+        with pytest.raises(con.Error, match=r"\[57014\]"):
+            con.sql("SELECT count(*) FROM generate_series(1, 100000000000) a")
+
+
 def test_a_server_that_does_not_start_says_why(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RuntimeError, match="vatic serve does not start: .*file"):

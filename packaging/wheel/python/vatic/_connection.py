@@ -57,7 +57,7 @@ class Connection(adbc_driver_flightsql.dbapi.Connection):
     def __init__(self, server, uri, user, password, token=None, ca=None):
         self._closed = True  # Until it is open.
         certificates = Path(ca).read_text() if ca else None
-        self._flight = flight.FlightClient(uri, **({"tls_root_certs": certificates} if ca else {}))
+        self._flight = flight.FlightClient(uri, tls_root_certs=certificates)
         header = f"Bearer {token}" if token else self._flight.authenticate_basic_token(user, password)[1].decode()
         self._call = flight.FlightCallOptions(headers=[(b"authorization", header.encode())])
         options = adbc_driver_flightsql.DatabaseOptions

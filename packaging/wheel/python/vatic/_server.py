@@ -9,16 +9,16 @@ import tempfile
 import weakref
 from pathlib import Path
 
-# A program that works alone has no need of a server's limits.
-LIMITS = ["--statement-timeout", "604800", "--training-timeout", "2592000", "--token-idle", "2592000"]
+# A program that works alone has no need of a server's limits, and a page would want a login that nobody has.
+DEFAULTS = {"--statement-timeout": "604800", "--training-timeout": "2592000", "--token-idle": "2592000", "--http": "off"}
 STOP_S = 10
 
 
 def program():
     """The program that the wheel installed."""
-    schemes = [None, sysconfig.get_preferred_scheme("user")]
-    folders = [sysconfig.get_path("scripts", scheme) if scheme else sysconfig.get_path("scripts") for scheme in schemes]
-    folders.append(Path(__file__).parents[1] / "bin")  # pip install --target
+    user = sysconfig.get_preferred_scheme("user")
+    # Where pip install, pip install --user and pip install --target put programs.
+    folders = [sysconfig.get_path("scripts"), sysconfig.get_path("scripts", user), Path(__file__).parents[1] / "bin"]
     suffix = sysconfig.get_config_var("EXE") or ""
     for folder in folders:
         path = Path(folder) / f"vatic{suffix}"
@@ -41,9 +41,11 @@ class Server:
             add = [program(), "user", "add", "--users", path, "--admin", self.user]
             subprocess.run(add, input=self.password, text=True, check=True, capture_output=True)
             users = path.open("rb")
+        given = {flag.partition("=")[0] for flag in flags}
+        defaults = [part for flag, value in DEFAULTS.items() if flag not in given for part in (flag, value)]
         # The file has no name any more, so nothing is left of it if this process is killed.
         command = [program(), "serve", "--listen", "127.0.0.1:0", "--stop-with-stdin", "--users", f"/dev/fd/{users.fileno()}"]
-        command += ["--data-dir", data_dir, *LIMITS, *(part for root in roots for part in ("--root", root)), *flags]
+        command += ["--data-dir", data_dir, *defaults, *(part for root in roots for part in ("--root", root)), *flags]
         with users, tempfile.TemporaryFile() as log:
             process = subprocess.Popen(
                 command,
