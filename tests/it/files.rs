@@ -74,6 +74,36 @@ fn files_that_cannot_be_read_are_errors_that_name_the_cause() {
     assert!(error.contains("No files found"), "{error}");
 }
 
+#[test]
+fn of_files_that_disagree_the_error_names_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().display();
+    std::fs::write(directory.path().join("a.csv"), "x,y\n1,2\n").unwrap();
+    std::fs::write(directory.path().join("b.csv"), "x,y,z\n1,2,3\n").unwrap();
+    let options = "OPTIONS ('format.has_header' 'true')";
+    let create = format!("CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '{path}' {options}");
+    let error = fails(memory(), &[&create], 1);
+    assert!(
+        error.contains("file b.csv has 3 columns, file a.csv has 2"),
+        "{error}"
+    );
+    let copy = |value: &str, name: &str| {
+        format!("COPY (SELECT {value} AS a) TO '{path}/p/{name}.parquet'")
+    };
+    let create = format!("CREATE EXTERNAL TABLE t STORED AS PARQUET LOCATION '{path}/p/'");
+    let error = fails(
+        memory(),
+        &[&copy("1", "one"), &copy("'text'", "two"), &create],
+        1,
+    );
+    assert!(
+        error.contains("is utf8 in file two.parquet and int64 in file one.parquet"),
+        "{error}"
+    );
+    std::fs::write(directory.path().join("p/three.parquet"), "no Parquet").unwrap();
+    assert!(fails(memory(), &[&create], 1).contains("file three.parquet: "));
+}
+
 #[cfg(unix)]
 #[test]
 fn devices_and_pipes_are_no_tables() {

@@ -6,7 +6,7 @@ use datafusion::sql::sqlparser::ast::{
     FunctionArgumentList, FunctionArguments, NamedWindowExpr, ObjectName, WindowSpec, WindowType,
 };
 
-use super::{Found, refuse};
+use super::refusal::{Found, refuse};
 use crate::sql::folded;
 
 /// Checks a call. The planner ignores clauses for aggregates at calls of scalar functions.

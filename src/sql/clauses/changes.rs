@@ -6,7 +6,7 @@ use datafusion::sql::sqlparser::ast::{
     AssignmentTarget, Delete, FromTable, ObjectNamePart, TableFactor, Update,
 };
 
-use super::{Found, refuse};
+use super::refusal::{Found, refuse};
 use crate::error::{Result, SqlState, sql_err};
 use crate::sql::statement::folded;
 

@@ -5,7 +5,8 @@ use datafusion::sql::sqlparser::ast::{
     TableWithJoins,
 };
 
-use super::{Found, refuse, using};
+use super::refusal::{Found, refuse};
+use super::using;
 
 /// Checks a relation. The planner refuses the kinds that are not listed here.
 pub(super) fn check_factor(factor: &TableFactor) -> Found {

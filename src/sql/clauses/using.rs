@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::ast::{
     SetExpr, TableWithJoins, Visit, Visitor,
 };
 
-use super::{Found, refuse};
+use super::refusal::{Found, refuse};
 use crate::sql::folded;
 
 /// Refuses shared columns without a table name, in a query without its sub-queries.
