@@ -125,7 +125,7 @@ impl ProgressLine {
 
     fn tick(&self) {
         let elapsed = self.elapsed();
-        let is_training = !self
+        let is_training = self
             .last_loss
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -222,7 +222,7 @@ fn the_nearest_rows_take_a_hundredth_of_the_memory_of_all_rows_in_order() {
         "SELECT id, length(body) AS length FROM (SELECT * FROM {items} ORDER BY l2_distance(v, [50.2, 1.0]) LIMIT 2)"
     );
     let nearest = format!(
-        "SELECT id, length(body) AS length FROM nearest((SELECT 'q' AS q, [50.2, 1.0] AS v), {items}, top_k => 2, metric => 'l2') ORDER BY distance"
+        "SELECT id, length(body) AS length FROM nearest((SELECT 'q' AS q, [50.2, 1.0] AS v), {items}, top_k => 2, metric => 'l2') ORDER BY distance LIMIT 2"
     );
     for query in [ordered, nearest] {
         let (found, error) = answer(bytes / 100, &query);
