@@ -114,14 +114,15 @@ mod tests {
         for sql in [
             "SET datafusion.execution.target_partitions = 2",
             "CREATE TABLE t AS SELECT value AS x, 2.0 * value AS y FROM generate_series(1, 30000)",
-            "TRAIN MODEL m TARGET y OPTIONS (model_type = 'linear_reg') AS SELECT * FROM t LIMIT 100",
+            "CREATE TABLE few AS SELECT * FROM t WHERE x <= 1000",
+            "TRAIN MODEL m TARGET y OPTIONS (model_type = 'linear_reg') AS SELECT x, y FROM few",
         ] {
             let rows = session.sql(sql).await.unwrap();
             rows.try_collect::<Vec<RecordBatch>>().await.unwrap();
         }
         for (input, expected) in [
             ("m, t", 2_048),
-            ("m, (SELECT * FROM t LIMIT 1000)", 8_192),
+            ("m, few", 8_192),
             ("m, t, batch_size => 5000", 5_000),
         ] {
             let sql = format!("SELECT predicted_y FROM predict({input})");
