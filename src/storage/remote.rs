@@ -110,15 +110,22 @@ impl RemotePlace {
             let payload = written.into();
             store.put_opts(&path, payload, PutMode::Create.into()).await
         });
-        match created {
-            // The reply to a first try may have been lost, and the retry found the file that the first try had written.
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => match self.read() {
+        let Err(error) = created else { return Ok(()) };
+        // The reply to a try may have been lost: a retry of the client found the file that the first try had written, or the
+        // connection ended, after which the client does not retry.
+        match error.kind() {
+            ErrorKind::AlreadyExists => match self.read() {
                 Ok(found) if found == content => Ok(()),
                 Ok(_) => Err(error),
                 // The file may be ours; to report AlreadyExists could make the caller apply a change twice.
                 Err(unknown) => Err(io::Error::other(unknown)),
             },
-            created => created.map(drop),
+            ErrorKind::Other => match self.read() {
+                Ok(found) if found == content => Ok(()),
+                Ok(_) => Err(io::Error::new(ErrorKind::AlreadyExists, error)),
+                Err(_) => Err(error),
+            },
+            _ => Err(error),
         }
     }
 

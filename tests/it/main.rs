@@ -12,6 +12,7 @@ mod examples;
 mod far_dates;
 mod files;
 mod inserts;
+mod lossy_store;
 mod lost_replies;
 mod memory;
 mod missing_files;

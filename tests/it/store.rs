@@ -11,6 +11,7 @@ use object_store::aws::AmazonS3Builder;
 use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt};
 
+use crate::lossy_store::LossyStore;
 use crate::{GUESS, HOUSES, LONG, Running, TRAIN, first_line, say, text, vatic};
 
 const SECRET: &str = "do-not-show-this";
@@ -279,6 +280,30 @@ async fn processes_share_a_data_directory_in_a_store() {
     );
     store.lines(data, &["DROP MODEL price", TRAIN]);
     assert_eq!(store.lines(data, &[GUESS]), ["30.0"]);
+}
+
+/// The store has written what it was asked to write, and the client does not learn it: each change counts once.
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_replies_of_a_store_fail_no_statement() {
+    let Some(mut store) = Store::start() else {
+        return;
+    };
+    let lossy = LossyStore::before(&store.endpoint);
+    store.endpoint.clone_from(&lossy.endpoint);
+    let data = "s3://lake/lossy/data";
+    let insert = "INSERT INTO houses VALUES (101, 303)";
+    for statements in [&[HOUSES, TRAIN][..], &[insert, insert, insert]] {
+        let output = store.run(data, statements);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+    // Each way to lose a reply was taken.
+    assert!(lossy.lost() >= 6, "{} replies were lost", lossy.lost());
+    assert_eq!(store.lines(data, &["SELECT count(*) FROM houses"]), ["103"]);
+    assert_eq!(store.lines(data, &[GUESS]), ["30.0"]);
+    let versions = "SELECT count(*), max(version) FROM information_schema.model_versions WHERE model_name = 'price'";
+    assert_eq!(store.lines(data, &[versions]), ["1,1"]);
+    let error = store.fails(data, &[TRAIN]);
+    assert!(error.contains("error[42710]"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

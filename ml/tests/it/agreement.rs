@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use vatic_ml::collective::{Collective, LocalCollective, ShardBuffers};
 use vatic_ml::model::options::{DataSplit, TrainOptions};
 use vatic_ml::{Error, Result};
@@ -11,10 +11,15 @@ use vatic_ml::{Error, Result};
 use crate::{batch_of, noise, train_on};
 
 const ROWS: usize = 200;
-/// The rank whose sums are wrong.
+/// The rank whose sums or messages are wrong.
 const WRONG: usize = 2;
+/// Users and items of a factorization, each of which has a rating for each of the others, so that three ranks solve five each.
+const IDS: i64 = 15;
+const FACTORS: usize = 3;
+/// The bytes of what a rank solves: the factors and the bias of five users or items, in f32.
+const SOLVED_BYTES: usize = 5 * (FACTORS + 1) * 4;
 
-/// What is wrong with the sums.
+/// What is wrong with the sums or messages.
 #[derive(Clone, Copy)]
 enum Fault {
     /// One bit of the gradient of the last parameter, which the loss and the weight of the rows follow.
@@ -24,6 +29,8 @@ enum Fault {
     BitOfSlope,
     /// The first of two numbers, such as the residuals of a normal equation with one feature.
     Shift,
+    /// One bit of a number that another rank has solved.
+    BitOfSolved,
 }
 
 /// A collective with a fault on one rank.
@@ -50,7 +57,14 @@ impl Collective for Different {
     }
 
     fn all_gather(&self, message: Vec<u8>) -> Result<Vec<Arc<Vec<u8>>>> {
-        self.inner.all_gather(message)
+        let mut all = self.inner.all_gather(message)?;
+        let is_wrong = self.rank() == WRONG && matches!(self.fault, Fault::BitOfSolved);
+        if is_wrong && all[0].len() == SOLVED_BYTES {
+            let mut solved = all[0].to_vec();
+            solved[0] ^= 1;
+            all[0] = Arc::new(solved);
+        }
+        Ok(all)
     }
 
     fn all_reduce_f32(&self, shards: ShardBuffers<f32>) -> Result<Vec<f32>> {
@@ -85,7 +99,6 @@ fn rows(label: ArrayRef) -> (RecordBatch, Vec<u128>) {
 }
 
 fn errors(model_type: &str, label: ArrayRef, fault: Fault) -> Vec<Error> {
-    let (batch, hashes) = rows(label);
     let options = TrainOptions {
         model_type: model_type.into(),
         data_split: DataSplit::None,
@@ -95,9 +108,17 @@ fn errors(model_type: &str, label: ArrayRef, fault: Fault) -> Vec<Error> {
         seed: 7,
         ..TrainOptions::default()
     };
+    errors_of(rows(label), &options, fault)
+}
+
+fn errors_of(
+    (batch, hashes): (RecordBatch, Vec<u128>),
+    options: &TrainOptions,
+    fault: Fault,
+) -> Vec<Error> {
     let ranks = LocalCollective::group(3).into_iter();
     let ranks = ranks.map(|inner| Different { inner, fault });
-    let results = train_on(ranks.collect(), Duration::ZERO, &batch, &hashes, &options);
+    let results = train_on(ranks.collect(), Duration::ZERO, &batch, &hashes, options);
     let errors = results.into_iter().map(|result| result.unwrap_err());
     errors.collect()
 }
@@ -142,6 +163,36 @@ fn a_solver_without_epochs_is_compared_at_its_end() {
             &error,
             "worker 0 at 10.0.0.1 and worker 2 at 10.0.0.3 hold different weights after optimizer lbfgs: their processors \
              compute differently; train on machines of one kind, or with workers = 1",
+        );
+    }
+}
+
+#[test]
+fn vectors_of_users_and_items_are_compared_too() {
+    let pairs = || (0..IDS).flat_map(|user| (0..IDS).map(move |item| (user, item)));
+    let users = pairs().map(|(user, _)| user);
+    let items = pairs().map(|(_, item)| item);
+    let ratings = pairs().map(|(user, item)| ((user * item) % 7) as f64);
+    let batch = batch_of(vec![
+        ("user_id", Arc::new(Int64Array::from_iter_values(users))),
+        ("item_id", Arc::new(Int64Array::from_iter_values(items))),
+        ("label", Arc::new(Float64Array::from_iter_values(ratings))),
+    ]);
+    let hashes = (0..batch.num_rows() as u128).collect();
+    let options = TrainOptions {
+        model_type: "matrix_factorization".into(),
+        num_factors: Some(FACTORS),
+        l2_reg: Some(0.1),
+        epochs: Some(3),
+        early_stop: false,
+        data_split: DataSplit::None,
+        ..TrainOptions::default()
+    };
+    for error in errors_of((batch, hashes), &options, Fault::BitOfSolved) {
+        says(
+            &error,
+            "worker 0 at 10.0.0.1 and worker 2 at 10.0.0.3 hold different weights after epoch 1: their processors compute \
+             differently; train on machines of one kind, or with workers = 1",
         );
     }
 }
