@@ -3,18 +3,18 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use datafusion::arrow::array::{ArrayRef, FixedSizeListArray, Float32Array, ListArray};
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::parquet::basic::{Encoding, Type};
 use datafusion::parquet::column::page::{Page, PageReader};
-use datafusion::parquet::errors::{ParquetError, Result};
+use datafusion::parquet::errors::Result;
 use datafusion::parquet::file::metadata::ColumnChunkMetaData;
-use datafusion::parquet::file::reader::{ChunkReader, Length};
 use datafusion::parquet::file::serialized_reader::SerializedPageReader;
 use datafusion::parquet::schema::types::ColumnDescriptor;
 
+use super::chunk::Chunk;
 use super::levels::runs;
 
 /// The highest level of definition of an element of a list that is a column.
@@ -63,19 +63,17 @@ pub(super) struct VectorColumn {
 }
 
 impl VectorColumn {
-    /// The vectors of a column of a row group with so many rows. `bytes` are those of the column.
+    /// The vectors of a column of a row group with so many rows. `bytes` has those of the column.
     pub(super) fn try_new(
         data_type: &DataType,
         chunk: &ColumnChunkMetaData,
         rows: usize,
-        bytes: Bytes,
+        bytes: Chunk,
     ) -> Result<Self> {
-        let (start, _) = chunk.byte_range();
-        let bytes = Arc::new(Chunk { start, bytes });
         Ok(Self {
             data_type: data_type.clone(),
             defined: chunk.column_descr().max_def_level() as u8,
-            pages: SerializedPageReader::new(bytes, chunk, rows, None)?,
+            pages: SerializedPageReader::new(Arc::new(bytes), chunk, rows, None)?,
             is_read: false,
             numbers: VecDeque::new(),
             lengths: VecDeque::new(),
@@ -204,52 +202,11 @@ fn vectors(data_type: &DataType, lengths: Vec<usize>, numbers: Vec<f32>) -> Opti
     }
 }
 
-/// The bytes of a file from `start` on.
-struct Chunk {
-    start: u64,
-    bytes: Bytes,
-}
-
-impl Chunk {
-    fn rest(&self, start: u64) -> Result<Bytes> {
-        let skipped = start.checked_sub(self.start);
-        let skipped = skipped.and_then(|skipped| usize::try_from(skipped).ok());
-        match skipped {
-            Some(skipped) if skipped <= self.bytes.len() => Ok(self.bytes.slice(skipped..)),
-            _ => Err(outside()),
-        }
-    }
-}
-
-impl Length for Chunk {
-    fn len(&self) -> u64 {
-        self.start + self.bytes.len() as u64
-    }
-}
-
-impl ChunkReader for Chunk {
-    type T = bytes::buf::Reader<Bytes>;
-
-    fn get_read(&self, start: u64) -> Result<Self::T> {
-        Ok(self.rest(start)?.reader())
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes> {
-        let bytes = self.rest(start)?;
-        if length > bytes.len() {
-            return Err(outside());
-        }
-        Ok(bytes.slice(..length))
-    }
-}
-
-fn outside() -> ParquetError {
-    ParquetError::EOF("a page is not inside its column".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
-    use datafusion::arrow::array::{Array, AsArray};
+    use std::io::Write;
+
+    use datafusion::arrow::array::Array;
     use datafusion::arrow::datatypes::{Field, Float32Type};
     use datafusion::arrow::record_batch::RecordBatch;
     use datafusion::parquet::arrow::ArrowWriter;
@@ -260,8 +217,12 @@ mod tests {
 
     use super::*;
 
-    /// A column of a file of one row group, with pages of some rows.
-    fn column(lists: &ArrayRef, version: WriterVersion, compression: Compression) -> VectorColumn {
+    /// A column of a file of one row group, with pages of some rows: from memory, and from the file.
+    fn columns(
+        lists: &ArrayRef,
+        version: WriterVersion,
+        compression: Compression,
+    ) -> [VectorColumn; 2] {
         let batch = RecordBatch::try_from_iter([("v", Arc::clone(lists))]).unwrap();
         let properties = WriterProperties::builder()
             .set_writer_version(version)
@@ -280,7 +241,11 @@ mod tests {
         assert!(is_plain(chunk) && is_of_lists(chunk.column_descr()));
         let (start, length) = chunk.byte_range();
         let bytes = file.slice(start as usize..(start + length) as usize);
-        VectorColumn::try_new(lists.data_type(), chunk, lists.len(), bytes).unwrap()
+        let mut copy = tempfile::tempfile().unwrap();
+        copy.write_all(&file).unwrap();
+        [Chunk::Memory { start, bytes }, Chunk::File(copy)].map(|bytes| {
+            VectorColumn::try_new(lists.data_type(), chunk, lists.len(), bytes).unwrap()
+        })
     }
 
     /// Vectors of these lengths.
@@ -299,21 +264,22 @@ mod tests {
 
     #[test]
     fn vectors_are_read_whole_from_pages_of_each_kind() {
-        let columns: [ArrayRef; 3] = [
+        let all: [ArrayRef; 3] = [
             fixed(40),
             Arc::new(lists((0..40).map(|row| 1 + row % 4))),
             Arc::new(lists(std::iter::repeat_n(1, 40))),
         ];
-        for lists in &columns {
+        for lists in &all {
             assert!(is_vector(lists.data_type()));
             for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {
                 for compression in [Compression::UNCOMPRESSED, Compression::LZ4_RAW] {
-                    let mut column = column(lists, version, compression);
-                    for (start, rows) in [(0, 3), (3, 16), (19, 0), (19, 21)] {
-                        let found = column.next(rows).unwrap();
-                        assert_eq!(&found, &lists.slice(start, rows), "{version:?} {start}");
+                    for mut column in columns(lists, version, compression) {
+                        for (start, rows) in [(0, 3), (3, 16), (19, 0), (19, 21)] {
+                            let found = column.next(rows).unwrap();
+                            assert_eq!(&found, &lists.slice(start, rows), "{version:?} {start}");
+                        }
+                        assert!(column.next(1).is_none());
                     }
-                    assert!(column.next(1).is_none());
                 }
             }
         }
@@ -329,10 +295,11 @@ mod tests {
             });
             let lists = ListArray::from_iter_primitive::<Float32Type, _, _>(vectors);
             let lists: ArrayRef = Arc::new(lists);
-            let mut column = column(&lists, WriterVersion::PARQUET_1_0, Compression::SNAPPY);
-            let found = column.next(10).unwrap();
-            assert_eq!(found.as_list::<i32>(), lists.slice(0, 10).as_list::<i32>());
-            assert!(column.next(30).is_none());
+            for mut column in columns(&lists, WriterVersion::PARQUET_1_0, Compression::SNAPPY) {
+                let found = column.next(10).unwrap();
+                assert_eq!(&found, &lists.slice(0, 10));
+                assert!(column.next(30).is_none());
+            }
         }
     }
 }

@@ -3,70 +3,24 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::ArrayRef;
-use datafusion::arrow::datatypes::{DataType, FieldRef, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::ParquetFileReaderFactory;
-use datafusion::datasource::physical_plan::parquet::{
-    ParquetAccessPlan, ParquetRowSelection, apply_file_schema_type_coercions,
-};
-use datafusion::parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, RowSelection, RowSelector,
-};
-use datafusion::parquet::arrow::async_reader::AsyncFileReader;
+use datafusion::datasource::physical_plan::parquet::{ParquetAccessPlan, ParquetRowSelection};
+use datafusion::parquet::arrow::arrow_reader::{ArrowReaderMetadata, RowSelection, RowSelector};
 use datafusion::parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
-use datafusion::parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, RowGroupMetaData};
+use datafusion::parquet::file::metadata::RowGroupMetaData;
 use datafusion::parquet::schema::types::SchemaDescriptor;
-use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 
 use super::column::{VectorColumn, is_of_lists, is_plain, is_vector};
-use crate::error::Result;
+use super::scan::Scan;
+use crate::error::{Result, SqlState, sql_err};
 
 type Batches = BoxStream<'static, Result<RecordBatch>>;
-
-/// What all files of a scan share.
-pub(super) struct Scan {
-    pub(super) readers: Arc<dyn ParquetFileReaderFactory>,
-    pub(super) partition: usize,
-    pub(super) batch_rows: usize,
-    pub(super) metadata_bytes: Option<usize>,
-    pub(super) metrics: ExecutionPlanMetricsSet,
-    /// The columns of the table that are in files.
-    pub(super) table: SchemaRef,
-    /// Those that the scan reads.
-    pub(super) schema: SchemaRef,
-}
-
-impl Scan {
-    fn reader(&self, file: &PartitionedFile) -> Result<Box<dyn AsyncFileReader>> {
-        let metadata_bytes = file.metadata_size_hint.or(self.metadata_bytes);
-        let readers = &self.readers;
-        let reader =
-            readers.create_reader(self.partition, file.clone(), metadata_bytes, &self.metrics)?;
-        Ok(reader)
-    }
-
-    /// What the file tells of itself, with the types that DataFusion reads strings as.
-    async fn metadata(&self, file: &PartitionedFile) -> Result<ArrowReaderMetadata> {
-        let mut options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Skip);
-        if let Some(schema) = &file.arrow_schema {
-            options = options.with_schema(Arc::clone(schema));
-        }
-        let mut reader = self.reader(file)?;
-        let metadata = reader.get_metadata(Some(&options)).await?;
-        let found = ArrowReaderMetadata::try_new(Arc::clone(&metadata), options.clone())?;
-        match apply_file_schema_type_coercions(&self.table, found.schema()) {
-            Some(schema) => {
-                let options = options.with_schema(Arc::new(schema));
-                Ok(ArrowReaderMetadata::try_new(metadata, options)?)
-            }
-            None => Ok(found),
-        }
-    }
-}
 
 /// A column of the scan in a file.
 struct ReadColumn {
@@ -160,27 +114,22 @@ impl VectorFile {
     /// The columns of vectors of a row group; `None` if the usual reader must read one.
     async fn vectors(&self, group: usize) -> Option<Vec<VectorColumn>> {
         let metadata = self.metadata.metadata().row_group(group);
-        let leaves = self.columns.iter().filter_map(|column| column.leaf);
-        let chunks: Vec<&ColumnChunkMetaData> = leaves.map(|leaf| metadata.column(leaf)).collect();
-        if !chunks.iter().all(|chunk| is_plain(chunk)) {
-            return None;
-        }
-        let ranges = chunks.iter().map(|chunk| {
-            let (start, length) = chunk.byte_range();
-            start..start + length
-        });
-        let ranges = ranges.collect();
-        let mut reader = self.scan.reader(&self.file).ok()?;
-        let bytes = reader.get_byte_ranges(ranges).await.ok()?;
         let rows = metadata.num_rows() as usize;
-        let columns = self.columns.iter().zip(self.scan.schema.fields());
-        let vectors = columns.filter(|(column, _)| column.leaf.is_some());
-        let columns = vectors
-            .zip(chunks.iter().zip(bytes))
-            .map(|((_, field), (chunk, bytes))| {
-                VectorColumn::try_new(field.data_type(), chunk, rows, bytes).ok()
-            });
-        columns.collect()
+        let mut vectors = Vec::new();
+        for (column, field) in self.columns.iter().zip(self.scan.schema.fields()) {
+            let Some(leaf) = column.leaf else {
+                continue;
+            };
+            let leaf = metadata.column(leaf);
+            if !is_plain(leaf) {
+                return None;
+            }
+            let (start, length) = leaf.byte_range();
+            let bytes = self.scan.chunk(&self.file, start..start + length).await;
+            let column = VectorColumn::try_new(field.data_type(), leaf, rows, bytes.ok()?);
+            vectors.push(column.ok()?);
+        }
+        Some(vectors)
     }
 
     /// All columns of a row group by the usual reader, from a row on.
@@ -261,7 +210,7 @@ impl Reading {
                     let Some(others) = group.others.next().await.transpose()? else {
                         return Ok(None);
                     };
-                    if let Some(batch) = group.add_vectors(&others) {
+                    if let Some(batch) = group.add_vectors(&others).await? {
                         return Ok(Some((batch, Self::Here(group))));
                     }
                     self = Self::Usual(group.file.usual(group.group, group.rows)?);
@@ -288,10 +237,25 @@ struct Group {
 
 impl Group {
     /// The next rows of all columns; `None` if the usual reader must read these.
-    fn add_vectors(&mut self, others: &RecordBatch) -> Option<RecordBatch> {
+    async fn add_vectors(&mut self, others: &RecordBatch) -> Result<Option<RecordBatch>> {
         let rows = others.num_rows();
-        let vectors = self.vectors.iter_mut().map(|column| column.next(rows));
-        let vectors: Vec<ArrayRef> = vectors.collect::<Option<_>>()?;
+        let mut vectors = std::mem::take(&mut self.vectors);
+        let read = move || {
+            let found = vectors.iter_mut().map(|column| column.next(rows));
+            let found: Option<Vec<ArrayRef>> = found.collect();
+            (vectors, found)
+        };
+        let ended = |error| sql_err(SqlState::Internal, format!("a read ended: {error}"));
+        let read = SpawnedTask::spawn_blocking(read).join().await;
+        let (vectors, found) = read.map_err(ended)?;
+        self.vectors = vectors;
+        let batch = found.and_then(|found| self.batch(others, found));
+        self.rows += batch.as_ref().map_or(0, RecordBatch::num_rows);
+        Ok(batch)
+    }
+
+    /// A batch of columns of vectors and others.
+    fn batch(&self, others: &RecordBatch, vectors: Vec<ArrayRef>) -> Option<RecordBatch> {
         let mut vectors = vectors.into_iter();
         let of_column = |column: &ReadColumn| match column.leaf {
             Some(_) => vectors.next(),
@@ -301,8 +265,6 @@ impl Group {
             }
         };
         let columns = self.file.columns.iter().map(of_column);
-        let batch = self.file.batch(columns.collect::<Option<_>>()?).ok()?;
-        self.rows += rows;
-        Some(batch)
+        self.file.batch(columns.collect::<Option<_>>()?).ok()
     }
 }

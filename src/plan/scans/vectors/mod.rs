@@ -14,13 +14,15 @@
 //!
 //! * `source` the rule [`VECTOR_SCANS`], and the source of such a scan
 //! * `opener` opens a file here or by the usual source, and computes the expressions of the scan
-//! * `file` the batches of a file
-//! * `column` the vectors of a column of a row group; `levels` the runs of its levels
+//! * `scan` what all files of a scan share; `file` the batches of a file
+//! * `column` the vectors of a column of a row group; `levels` the runs of its levels, `chunk` its bytes
 
+mod chunk;
 mod column;
 mod file;
 mod levels;
 mod opener;
+mod scan;
 mod source;
 
 pub(crate) use source::VECTOR_SCANS;

@@ -10,7 +10,8 @@ use datafusion::physical_expr::projection::{ProjectionExprs, Projector};
 use datafusion::physical_expr::utils::reassign_expr_columns;
 use futures::StreamExt;
 
-use super::file::{Scan, VectorFile};
+use super::file::VectorFile;
+use super::scan::Scan;
 use crate::error::Result;
 
 /// Opens a file by the usual source.

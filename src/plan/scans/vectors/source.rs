@@ -22,8 +22,8 @@ use datafusion_proto::protobuf::PhysicalPlanNode;
 use futures::StreamExt;
 
 use super::column::is_vector;
-use super::file::Scan;
 use super::opener::{Usual, VectorOpener};
+use super::scan::Scan;
 use crate::error::{Result, SqlState, sql_err};
 use crate::plan::scans::rule::ScanRule;
 use crate::storage::ObjectStore;
@@ -119,6 +119,8 @@ impl FileSource for VectorSource {
             let message = "a scan of vectors has no columns";
             return Err(sql_err(SqlState::Internal, message));
         };
+        let is_local = config.object_store_url.as_str().starts_with("file:");
+        let local = is_local.then(|| Arc::clone(&store));
         let readers: Arc<dyn ParquetFileReaderFactory> =
             match self.parquet.parquet_file_reader_factory() {
                 Some(readers) => Arc::clone(readers),
@@ -127,6 +129,7 @@ impl FileSource for VectorSource {
         let schema = table.file_schema().project(&projection.column_indices())?;
         let scan = Scan {
             readers,
+            local,
             partition,
             batch_rows: self.batch_rows,
             metadata_bytes: self
