@@ -12,8 +12,10 @@ use datafusion::physical_expr::projection::ProjectionExprs;
 
 use super::rule::ScanRule;
 
-/// Bytes of a batch of arrays.
-const BATCH_BYTES: usize = 1 << 20;
+/// Bytes of a batch of arrays that a scan reads, which are copied once more on their way.
+const SCAN_BYTES: usize = 1 << 20;
+/// Bytes of a batch of arrays that an operator makes.
+const BATCH_BYTES: usize = 4 << 20;
 /// The least rows of a batch, however large they are.
 const ROWS_MIN: usize = 64;
 /// The assumed elements of a list, whose type does not tell its length.
@@ -41,7 +43,7 @@ fn smaller_batches(config: &FileScanConfig, options: &ConfigOptions) -> Option<F
     let bytes = fields
         .map(|(column, field)| bytes_of(column, field.data_type()))
         .fold(0, usize::saturating_add);
-    let rows = rows_of_arrays(bytes.max(read_list_bytes(config)))?;
+    let rows = rows_in(SCAN_BYTES, bytes.max(read_list_bytes(config)))?;
     let known = config
         .batch_size
         .unwrap_or(options.execution.batch_size.into());
@@ -61,9 +63,13 @@ fn read_list_bytes(config: &FileScanConfig) -> usize {
         .fold(0, usize::saturating_add)
 }
 
-/// The most rows of a batch whose arrays have so many bytes in a row; `None` if there are no arrays.
+/// The most rows of a batch that an operator makes, whose arrays have so many bytes in a row; `None` if there are no arrays.
 pub(crate) fn rows_of_arrays(bytes: usize) -> Option<usize> {
-    let rows = BATCH_BYTES.checked_div(bytes)?;
+    rows_in(BATCH_BYTES, bytes)
+}
+
+fn rows_in(batch_bytes: usize, bytes: usize) -> Option<usize> {
+    let rows = batch_bytes.checked_div(bytes)?;
     Some(rows.max(ROWS_MIN))
 }
 
@@ -118,8 +124,9 @@ mod tests {
         statistics.column_statistics[1].byte_size = Precision::Inexact(20_000_000);
         assert_eq!(mean_bytes(&statistics, 0), 0);
         assert_eq!(mean_bytes(&statistics, 1), 40_000);
-        assert_eq!(rows_of_arrays(10_000), Some(104));
-        assert_eq!(rows_of_arrays(40_000), Some(ROWS_MIN));
+        assert_eq!(rows_of_arrays(40_000), Some(104));
+        assert_eq!(rows_in(SCAN_BYTES, 10_000), Some(104));
+        assert_eq!(rows_in(SCAN_BYTES, 40_000), Some(ROWS_MIN));
         // Files without rows, and columns that the statistics lack.
         statistics.num_rows = Precision::Exact(0);
         assert_eq!(mean_bytes(&statistics, 1), 20_000_000);
