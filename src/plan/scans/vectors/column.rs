@@ -100,6 +100,11 @@ impl VectorColumn {
         };
         let (repeated, defined, numbers) = parts(&page)?;
         let count = page.num_values() as usize;
+        // Also bounds what damaged levels can ask for.
+        let bytes = count.checked_mul(size_of::<f32>())?;
+        if bytes > numbers.len() {
+            return None;
+        }
         let width = if self.defined > 1 { 2 } else { 1 };
         runs(&defined, width, count, |level, _| {
             (level == self.defined).then_some(())
@@ -112,9 +117,8 @@ impl VectorColumn {
             }
             Some(())
         })?;
-        let bytes = count.checked_mul(size_of::<f32>())?;
-        let has_numbers = bytes <= numbers.len();
-        has_numbers.then(|| self.numbers.push_back(numbers.slice(..bytes)))
+        self.numbers.push_back(numbers.slice(..bytes));
+        Some(())
     }
 
     /// The next numbers.
