@@ -54,9 +54,15 @@ pub(crate) fn properties(
     let repeating = repeating(sample);
     for (index, column) in parquet.columns().iter().enumerate() {
         let path = column.path().clone();
-        if repeating.get(index) == Some(&false) {
+        let is_repeating = repeating.get(index) != Some(&false);
+        if !is_repeating {
             // A dictionary without repeated values would only cost reads.
             properties = properties.set_column_dictionary_enabled(path.clone(), false);
+        }
+        let has_vectors = column.max_rep_level() > 0 && column.physical_type() == Type::FLOAT;
+        if has_vectors && !is_repeating && matches!(place, Place::Local(_)) {
+            // Their bits are as good as random, so they do not get shorter.
+            properties = properties.set_column_compression(path.clone(), Compression::UNCOMPRESSED);
         }
         // For columns without a dictionary, or with a full one: smaller than plain values, so less to decompress.
         properties = match column.physical_type() {

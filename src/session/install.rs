@@ -43,7 +43,9 @@ use crate::plan::once::ComputeOnce;
 use crate::plan::orders::computed_keys::ComputedKeys;
 use crate::plan::orders::known_order::sound_orders;
 use crate::plan::orders::missing_sorts::AddMissingSorts;
-use crate::plan::scans::{FLOAT_PREDICATES, FLOAT_STATISTICS, SCAN_EQUALITIES, WIDE_ROWS};
+use crate::plan::scans::{
+    FLOAT_PREDICATES, FLOAT_STATISTICS, SCAN_EQUALITIES, VECTOR_SCANS, WIDE_ROWS,
+};
 use crate::plan::series::SHORT_BATCHES;
 use crate::plan::short_filters::SHORT_FILTERS;
 use crate::plan::times::analyzer_rules;
@@ -150,10 +152,11 @@ fn physical_rules(is_cluster: bool) -> Vec<Arc<dyn PhysicalOptimizerRule + Send 
     rules.push(Arc::new(WIDE_ROWS));
     rules.push(Arc::new(SHORT_BATCHES));
     rules.push(Arc::new(SHORT_FILTERS));
-    match is_cluster {
-        true => cluster::for_cluster(rules),
-        false => rules,
+    if is_cluster {
+        return cluster::for_cluster(rules);
     }
+    rules.push(Arc::new(VECTOR_SCANS));
+    rules
 }
 
 /// DataFusion's planner with the operators of [`EXTENSIONS`].

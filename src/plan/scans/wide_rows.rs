@@ -1,21 +1,25 @@
 //! [`WIDE_ROWS`]: the optimizer rule for scans of arrays, and of binary values such as files of images. A batch of 8,192 images of 28 x 28 pixels has 25 MB; its buffers are
 //! written and read again from memory at each copy. With batches that fit into the cache of a core, a scan of lists reads two to
-//! three times as many rows a second. Operators that want larger batches gather them themselves.
+//! three times as many rows a second. What counts are the arrays that are read: with `cosine_distance(v, …)` in a scan, no
+//! array is left in its batches. Operators that want larger batches gather them themselves.
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::Statistics;
 use datafusion::common::config::ConfigOptions;
 use datafusion::datasource::physical_plan::{FileScanConfig, FileScanConfigBuilder};
 use datafusion::datasource::source::DataSource;
+use datafusion::physical_expr::projection::ProjectionExprs;
 
 use super::rule::ScanRule;
 
-/// Bytes of a batch of arrays.
+/// Bytes of a batch of arrays that a scan reads, which are copied once more on their way.
+const SCAN_BYTES: usize = 1 << 20;
+/// Bytes of a batch of arrays that an operator makes.
 const BATCH_BYTES: usize = 4 << 20;
 /// The least rows of a batch, however large they are.
 const ROWS_MIN: usize = 64;
 /// The assumed elements of a list, whose type does not tell its length.
-const LIST_ELEMENTS: usize = 1_024;
+const LIST_ELEMENTS: usize = 256;
 /// The assumed elements of a list of bytes, which are the pixels of an image: 224 x 224 in three colours. A batch of 8,192 such
 /// images has a gigabyte, and a list cannot hold one of larger images.
 const PIXELS: usize = 3 * 224 * 224;
@@ -39,7 +43,7 @@ fn smaller_batches(config: &FileScanConfig, options: &ConfigOptions) -> Option<F
     let bytes = fields
         .map(|(column, field)| bytes_of(column, field.data_type()))
         .fold(0, usize::saturating_add);
-    let rows = rows_of_arrays(bytes)?;
+    let rows = rows_in(SCAN_BYTES, bytes.max(read_list_bytes(config)))?;
     let known = config
         .batch_size
         .unwrap_or(options.execution.batch_size.into());
@@ -47,9 +51,25 @@ fn smaller_batches(config: &FileScanConfig, options: &ConfigOptions) -> Option<F
     (rows < known).then(|| smaller().build())
 }
 
-/// The most rows of a batch whose arrays have so many bytes in a row; `None` if there are no arrays.
+/// The bytes of the lists in a row of the files, of which the expressions of a scan may leave none in its batches.
+fn read_list_bytes(config: &FileScanConfig) -> usize {
+    let source = &config.file_source;
+    let fields = source.table_schema().table_schema().fields();
+    let columns = source.projection().map(ProjectionExprs::column_indices);
+    let columns = columns.unwrap_or_default().into_iter();
+    columns
+        .filter_map(|column| fields.get(column))
+        .map(|field| list_bytes(field.data_type()))
+        .fold(0, usize::saturating_add)
+}
+
+/// The most rows of a batch that an operator makes, whose arrays have so many bytes in a row; `None` if there are no arrays.
 pub(crate) fn rows_of_arrays(bytes: usize) -> Option<usize> {
-    let rows = BATCH_BYTES.checked_div(bytes)?;
+    rows_in(BATCH_BYTES, bytes)
+}
+
+fn rows_in(batch_bytes: usize, bytes: usize) -> Option<usize> {
+    let rows = batch_bytes.checked_div(bytes)?;
     Some(rows.max(ROWS_MIN))
 }
 
@@ -105,6 +125,8 @@ mod tests {
         assert_eq!(mean_bytes(&statistics, 0), 0);
         assert_eq!(mean_bytes(&statistics, 1), 40_000);
         assert_eq!(rows_of_arrays(40_000), Some(104));
+        assert_eq!(rows_in(SCAN_BYTES, 10_000), Some(104));
+        assert_eq!(rows_in(SCAN_BYTES, 40_000), Some(ROWS_MIN));
         // Files without rows, and columns that the statistics lack.
         statistics.num_rows = Precision::Exact(0);
         assert_eq!(mean_bytes(&statistics, 1), 20_000_000);
@@ -121,8 +143,8 @@ mod tests {
         let list = |element| DataType::List(Arc::new(Field::new("item", element, true)));
         assert_eq!(list_bytes(&DataType::Utf8), 0);
         assert_eq!(list_bytes(&pixels(784)), 3_136);
-        assert_eq!(list_bytes(&list(DataType::Float32)), 4_096);
-        assert_eq!(list_bytes(&list(pixels(28))), 1_024 * 112);
+        assert_eq!(list_bytes(&list(DataType::Float32)), 1_024);
+        assert_eq!(list_bytes(&list(pixels(28))), 256 * 112);
         let image = [
             Field::new("height", DataType::Int32, false),
             Field::new("pixels", list(DataType::UInt8), false),

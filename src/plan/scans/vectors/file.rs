@@ -1,0 +1,270 @@
+//! [`VectorFile`]: the batches of a file whose vectors are read here, beside columns that the usual reader reads.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::ArrayRef;
+use datafusion::arrow::datatypes::{DataType, FieldRef};
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::DataFusionError;
+use datafusion::common::runtime::SpawnedTask;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::parquet::{ParquetAccessPlan, ParquetRowSelection};
+use datafusion::parquet::arrow::arrow_reader::{ArrowReaderMetadata, RowSelection, RowSelector};
+use datafusion::parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
+use datafusion::parquet::file::metadata::RowGroupMetaData;
+use datafusion::parquet::schema::types::SchemaDescriptor;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+
+use super::column::{VectorColumn, is_of_lists, is_plain, is_vector};
+use super::scan::Scan;
+use crate::error::{Result, SqlState, sql_err};
+
+type Batches = BoxStream<'static, Result<RecordBatch>>;
+
+/// A column of the scan in a file.
+struct ReadColumn {
+    /// Its place among the columns of the file.
+    root: usize,
+    /// The leaf with the numbers of vectors.
+    leaf: Option<usize>,
+}
+
+/// A file of which some columns are vectors.
+pub(super) struct VectorFile {
+    scan: Arc<Scan>,
+    file: PartitionedFile,
+    metadata: ArrowReaderMetadata,
+    /// In the order of the scan.
+    columns: Vec<ReadColumn>,
+    /// The places of all columns in the file, in their order.
+    roots: Vec<usize>,
+    /// The places of those without vectors.
+    others: Vec<usize>,
+}
+
+impl VectorFile {
+    /// Opens a file; `None` if it has other columns than the scan, or if only some of its rows are read. A file that cannot be read
+    /// gives `None` too: the usual source says why.
+    pub(super) async fn open(scan: &Arc<Scan>, file: &PartitionedFile) -> Option<Self> {
+        let has_chosen_rows = file.extensions.get::<ParquetAccessPlan>().is_some()
+            || file.extensions.get::<ParquetRowSelection>().is_some();
+        if has_chosen_rows {
+            return None;
+        }
+        let metadata = scan.metadata(file).await.ok()?;
+        let fields = scan.schema.fields().iter();
+        let columns = fields.map(|field| column(field, &metadata));
+        let columns: Vec<ReadColumn> = columns.collect::<Option<_>>()?;
+        if columns.iter().all(|column| column.leaf.is_none()) {
+            return None;
+        }
+        let mut roots: Vec<usize> = columns.iter().map(|column| column.root).collect();
+        roots.sort_unstable();
+        let others = columns.iter().filter(|column| column.leaf.is_none());
+        let mut others: Vec<usize> = others.map(|column| column.root).collect();
+        others.sort_unstable();
+        Some(Self {
+            scan: Arc::clone(scan),
+            file: file.clone(),
+            metadata,
+            columns,
+            roots,
+            others,
+        })
+    }
+
+    /// The rows of the part of the file that is scanned.
+    pub(super) fn batches(self) -> Batches {
+        let metadata = self.metadata.metadata();
+        let groups = 0..metadata.num_row_groups();
+        let groups = groups.filter(|group| self.has_group(metadata.row_group(*group)));
+        let groups: Vec<usize> = groups.collect();
+        let file = Arc::new(self);
+        let of_group = move |group| Arc::clone(&file).group(group);
+        let batches = futures::stream::iter(groups).then(of_group);
+        batches.try_flatten().boxed()
+    }
+
+    /// Whether a row group belongs to the part of the file that is scanned: where DataFusion sees its begin.
+    fn has_group(&self, group: &RowGroupMetaData) -> bool {
+        let first = group.column(0);
+        let start = first
+            .dictionary_page_offset()
+            .unwrap_or_else(|| first.data_page_offset());
+        let range = self.file.range.as_ref();
+        range.is_none_or(|range| range.contains(start))
+    }
+
+    async fn group(self: Arc<Self>, group: usize) -> Result<Batches> {
+        let Some(vectors) = self.vectors(group).await else {
+            return self.usual(group, 0);
+        };
+        let others = self.read(group, &self.others, 0)?;
+        let reading = Reading::Here(Group {
+            file: self,
+            group,
+            vectors,
+            others,
+            rows: 0,
+        });
+        Ok(futures::stream::try_unfold(reading, Reading::next).boxed())
+    }
+
+    /// The columns of vectors of a row group; `None` if the usual reader must read one.
+    async fn vectors(&self, group: usize) -> Option<Vec<VectorColumn>> {
+        let metadata = self.metadata.metadata().row_group(group);
+        let rows = metadata.num_rows() as usize;
+        let mut vectors = Vec::new();
+        for (column, field) in self.columns.iter().zip(self.scan.schema.fields()) {
+            let Some(leaf) = column.leaf else {
+                continue;
+            };
+            let leaf = metadata.column(leaf);
+            if !is_plain(leaf) {
+                return None;
+            }
+            let (start, length) = leaf.byte_range();
+            let bytes = self.scan.chunk(&self.file, start..start + length).await;
+            let column = VectorColumn::try_new(field.data_type(), leaf, rows, bytes.ok()?);
+            vectors.push(column.ok()?);
+        }
+        Some(vectors)
+    }
+
+    /// All columns of a row group by the usual reader, from a row on.
+    fn usual(self: Arc<Self>, group: usize, skipped: usize) -> Result<Batches> {
+        let batches = self.read(group, &self.roots, skipped)?;
+        let in_order = move |batch: Result<RecordBatch>| {
+            let batch = batch?;
+            let columns = self.columns.iter().map(|column| {
+                let place = place(&self.roots, column.root);
+                Arc::clone(batch.column(place))
+            });
+            self.batch(columns.collect())
+        };
+        Ok(batches.map(in_order).boxed())
+    }
+
+    /// Columns of a row group by the usual reader, in the order of the file.
+    fn read(&self, group: usize, roots: &[usize], skipped: usize) -> Result<Batches> {
+        let reader = self.scan.reader(&self.file)?;
+        let columns = ProjectionMask::roots(self.metadata.parquet_schema(), roots.iter().copied());
+        let mut builder =
+            ParquetRecordBatchStreamBuilder::new_with_metadata(reader, self.metadata.clone())
+                .with_projection(columns)
+                .with_row_groups(vec![group])
+                .with_batch_size(self.scan.batch_rows);
+        if skipped > 0 {
+            let rows = self.metadata.metadata().row_group(group).num_rows() as usize;
+            let rest = RowSelector::select(rows.saturating_sub(skipped));
+            let selected = RowSelection::from(vec![RowSelector::skip(skipped), rest]);
+            builder = builder.with_row_selection(selected);
+        }
+        Ok(builder.build()?.map_err(DataFusionError::from).boxed())
+    }
+
+    fn batch(&self, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
+        Ok(RecordBatch::try_new(
+            Arc::clone(&self.scan.schema),
+            columns,
+        )?)
+    }
+}
+
+/// A column of the scan in a file; `None` if the file has none of this type.
+fn column(wanted: &FieldRef, metadata: &ArrowReaderMetadata) -> Option<ReadColumn> {
+    let (root, found) = metadata.schema().column_with_name(wanted.name())?;
+    let file = metadata.parquet_schema();
+    let is_same = found.data_type() == wanted.data_type()
+        && (wanted.is_nullable() || !found.is_nullable())
+        && file.root_schema().get_fields().get(root)?.name() == wanted.name();
+    let leaf = leaf(file, root, wanted.data_type());
+    is_same.then_some(ReadColumn { root, leaf })
+}
+
+/// The leaf of a file that has the numbers of vectors.
+fn leaf(file: &SchemaDescriptor, root: usize, data_type: &DataType) -> Option<usize> {
+    let is_below = |leaf: &usize| file.get_column_root_idx(*leaf) == root;
+    let leaf = (0..file.num_columns()).find(is_below)?;
+    let has_vectors = is_vector(data_type) && is_of_lists(&file.column(leaf));
+    has_vectors.then_some(leaf)
+}
+
+/// The place of a column of the file in a batch of some columns.
+fn place(roots: &[usize], root: usize) -> usize {
+    roots.partition_point(|other| *other < root)
+}
+
+/// The rest of a row group.
+enum Reading {
+    Here(Group),
+    Usual(Batches),
+}
+
+impl Reading {
+    async fn next(mut self) -> Result<Option<(RecordBatch, Self)>> {
+        loop {
+            match self {
+                Self::Here(mut group) => {
+                    let Some(others) = group.others.next().await.transpose()? else {
+                        return Ok(None);
+                    };
+                    if let Some(batch) = group.add_vectors(&others).await? {
+                        return Ok(Some((batch, Self::Here(group))));
+                    }
+                    self = Self::Usual(group.file.usual(group.group, group.rows)?);
+                }
+                Self::Usual(mut batches) => {
+                    let batch = batches.next().await.transpose()?;
+                    return Ok(batch.map(|batch| (batch, Self::Usual(batches))));
+                }
+            }
+        }
+    }
+}
+
+/// A row group whose vectors are read here.
+struct Group {
+    file: Arc<VectorFile>,
+    group: usize,
+    vectors: Vec<VectorColumn>,
+    /// The other columns.
+    others: Batches,
+    /// The rows so far.
+    rows: usize,
+}
+
+impl Group {
+    /// The next rows of all columns; `None` if the usual reader must read these.
+    async fn add_vectors(&mut self, others: &RecordBatch) -> Result<Option<RecordBatch>> {
+        let rows = others.num_rows();
+        let mut vectors = std::mem::take(&mut self.vectors);
+        let read = move || {
+            let found = vectors.iter_mut().map(|column| column.next(rows));
+            let found: Option<Vec<ArrayRef>> = found.collect();
+            (vectors, found)
+        };
+        let ended = |error| sql_err(SqlState::Internal, format!("a read ended: {error}"));
+        let read = SpawnedTask::spawn_blocking(read).join().await;
+        let (vectors, found) = read.map_err(ended)?;
+        self.vectors = vectors;
+        let batch = found.and_then(|found| self.batch(others, found));
+        self.rows += batch.as_ref().map_or(0, RecordBatch::num_rows);
+        Ok(batch)
+    }
+
+    /// A batch of columns of vectors and others.
+    fn batch(&self, others: &RecordBatch, vectors: Vec<ArrayRef>) -> Option<RecordBatch> {
+        let mut vectors = vectors.into_iter();
+        let of_column = |column: &ReadColumn| match column.leaf {
+            Some(_) => vectors.next(),
+            None => {
+                let place = place(&self.file.others, column.root);
+                Some(Arc::clone(others.column(place)))
+            }
+        };
+        let columns = self.file.columns.iter().map(of_column);
+        self.file.batch(columns.collect::<Option<_>>()?).ok()
+    }
+}
