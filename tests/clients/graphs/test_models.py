@@ -289,8 +289,10 @@ def of_function(folder, at, of, in_reference):
 
     types = {"single": np.float32, "double": np.float64}
     inputs = np.append(FUNCTION_INPUTS, -0.0) if is_test else FUNCTION_INPUTS
-    # A relative error of single precision at -800 may be more than the tolerance.
-    inputs = inputs[np.abs(inputs) <= 100] if of == "single" else inputs
+    # A relative error of single precision at -800 may be more than the tolerance; the hyperbolic tangent of tract ends 6e-7 before 1,
+    # which Gelu multiplies by its input.
+    largest = 10 if attributes.get("approximate") == "tanh" else 100
+    inputs = inputs[np.abs(inputs) <= largest] if of == "single" else inputs
     expected = computed(saved(in_reference), {"x": inputs.astype(types[in_reference])})
     return Case(f"function_{at}_{of}", saved(of), {"x": inputs.astype(types[of])}, expected)
 
