@@ -86,7 +86,8 @@ fn shared_rows(rows_max: usize, input_rows: usize, cores: usize) -> usize {
     let mut rows = rows_max;
     if cores > 1 && input_rows > SHARED_ROWS_MIN {
         // Halves of a batch of a scan are slices of it.
-        while rows > SHARED_ROWS_MIN && input_rows < rows * BATCHES_A_CORE * cores {
+        let shares = cores.saturating_mul(BATCHES_A_CORE);
+        while rows > SHARED_ROWS_MIN && input_rows < rows.saturating_mul(shares) {
             rows /= 2;
         }
     }
@@ -348,6 +349,7 @@ mod tests {
             (1_000_000, 16, 2_048),
             (4_000_000, 16, 8_192),
             (3_000, 2, 2_048),
+            (3_000, usize::MAX, 2_048),
             // Nobody waits, and there is nothing to divide.
             (3_000, 1, 8_192),
             (2_000, 2, 8_192),

@@ -93,6 +93,11 @@ impl VectorColumn {
         vectors(&self.data_type, lengths, numbers)
     }
 
+    /// Whether the pages have vectors that no call of [`Self::next`] has taken, once it took as many as the row group has rows.
+    pub(super) fn has_more(&self) -> bool {
+        !self.lengths.is_empty()
+    }
+
     fn read_page(&mut self) -> Option<()> {
         let Some(page) = self.pages.get_next_page().ok()? else {
             self.is_read = true;
@@ -278,9 +283,10 @@ mod tests {
             for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {
                 for compression in [Compression::UNCOMPRESSED, Compression::LZ4_RAW] {
                     for mut column in columns(lists, version, compression) {
-                        for (start, rows) in [(0, 3), (3, 16), (19, 0), (19, 21)] {
+                        for (start, rows) in [(0, 3), (3, 16), (19, 0), (19, 20), (39, 1)] {
                             let found = column.next(rows).unwrap();
                             assert_eq!(&found, &lists.slice(start, rows), "{version:?} {start}");
+                            assert_eq!(column.has_more(), start + rows < 40);
                         }
                         assert!(column.next(1).is_none());
                     }

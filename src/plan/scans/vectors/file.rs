@@ -1,5 +1,6 @@
 //! [`VectorFile`]: the batches of a file whose vectors are read here, beside columns that the usual reader reads.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use datafusion::arrow::array::ArrayRef;
@@ -97,10 +98,17 @@ impl VectorFile {
     }
 
     async fn group(self: Arc<Self>, group: usize) -> Result<Batches> {
+        if !self.is_plain(group) {
+            return self.usual(group, 0);
+        }
+        // The bytes of the other columns come first: the vectors are opened only if the file is the listed one even then, so all
+        // columns are of one file, also where another one takes its place meanwhile. An error is given with the batches.
+        let mut others = self.read(group, &self.others, 0)?.peekable();
+        Pin::new(&mut others).peek().await;
         let Some(vectors) = self.vectors(group).await else {
             return self.usual(group, 0);
         };
-        let others = self.read(group, &self.others, 0)?;
+        let others = others.boxed();
         let reading = Reading::Here(Group {
             file: self,
             group,
@@ -111,19 +119,27 @@ impl VectorFile {
         Ok(futures::stream::try_unfold(reading, Reading::next).boxed())
     }
 
-    /// The columns of vectors of a row group; `None` if the usual reader must read one.
+    /// Whether the numbers of all vectors of a row group are as they are in memory.
+    fn is_plain(&self, group: usize) -> bool {
+        let metadata = self.metadata.metadata().row_group(group);
+        let mut leaves = self.columns.iter().filter_map(|column| column.leaf);
+        leaves.all(|leaf| is_plain(metadata.column(leaf)))
+    }
+
+    fn rows(&self, group: usize) -> usize {
+        self.metadata.metadata().row_group(group).num_rows() as usize
+    }
+
+    /// The columns of vectors of a row group; `None` if one cannot be opened, or if the file is another one than when it was listed.
     async fn vectors(&self, group: usize) -> Option<Vec<VectorColumn>> {
         let metadata = self.metadata.metadata().row_group(group);
-        let rows = metadata.num_rows() as usize;
+        let rows = self.rows(group);
         let mut vectors = Vec::new();
         for (column, field) in self.columns.iter().zip(self.scan.schema.fields()) {
             let Some(leaf) = column.leaf else {
                 continue;
             };
             let leaf = metadata.column(leaf);
-            if !is_plain(leaf) {
-                return None;
-            }
             let (start, length) = leaf.byte_range();
             let bytes = self.scan.chunk(&self.file, start..start + length).await;
             let column = VectorColumn::try_new(field.data_type(), leaf, rows, bytes.ok()?);
@@ -156,8 +172,7 @@ impl VectorFile {
                 .with_row_groups(vec![group])
                 .with_batch_size(self.scan.batch_rows);
         if skipped > 0 {
-            let rows = self.metadata.metadata().row_group(group).num_rows() as usize;
-            let rest = RowSelector::select(rows.saturating_sub(skipped));
+            let rest = RowSelector::select(self.rows(group).saturating_sub(skipped));
             let selected = RowSelection::from(vec![RowSelector::skip(skipped), rest]);
             builder = builder.with_row_selection(selected);
         }
@@ -237,6 +252,9 @@ struct Group {
 
 impl Group {
     /// The next rows of all columns; `None` if the usual reader must read these.
+    ///
+    /// # Errors
+    /// If a column has more vectors than the row group has rows.
     async fn add_vectors(&mut self, others: &RecordBatch) -> Result<Option<RecordBatch>> {
         let rows = others.num_rows();
         let mut vectors = std::mem::take(&mut self.vectors);
@@ -251,6 +269,15 @@ impl Group {
         self.vectors = vectors;
         let batch = found.and_then(|found| self.batch(others, found));
         self.rows += batch.as_ref().map_or(0, RecordBatch::num_rows);
+        let is_read = batch.is_some() && self.rows >= self.file.rows(self.group);
+        if is_read && self.vectors.iter().any(VectorColumn::has_more) {
+            // A level that begins a vector too many moves all later vectors to other rows.
+            let place = &self.file.file.object_meta.location;
+            let message = format!(
+                "{place} is damaged: a column of vectors has more of them than its row group has rows; restore the file or write it again"
+            );
+            return Err(sql_err(SqlState::Data, message));
+        }
         Ok(batch)
     }
 

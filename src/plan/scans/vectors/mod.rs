@@ -9,8 +9,9 @@
 //!        │                                  └─ a NULL, or another encoding: the usual reader, from that row on
 //!        └─ another schema than that of the table, or chosen rows: ParquetSource
 //! ```
-//! Rows, their order and errors are those of the usual reader. Scans with a filter, a limit or columns from folders stay as they are.
-//! An executor of a cluster reads with the usual reader.
+//! Rows, their order and errors are those of the usual reader. But more vectors than rows, which the usual reader may overlook, are an
+//! error here. A file that takes the place of the listed one is left to the usual reader. Scans with a filter, a limit or columns from
+//! folders stay as they are. An executor of a cluster reads with the usual reader.
 //!
 //! * `source` the rule [`VECTOR_SCANS`], and the source of such a scan
 //! * `opener` opens a file here or by the usual source, and computes the expressions of the scan

@@ -58,19 +58,27 @@ impl Scan {
     }
 
     /// A part of a file, which is not yet read if the file is of this machine.
+    ///
+    /// # Errors
+    /// If a file of this machine is another one than when it was listed.
     pub(super) async fn chunk(&self, file: &PartitionedFile, part: Range<u64>) -> Result<Chunk> {
         let place = &file.object_meta.location;
         if let Some(store) = &self.local {
             let options = GetOptions {
                 head: true,
+                if_match: file.object_meta.e_tag.clone(),
                 ..GetOptions::default()
             };
             let found = store.get_opts(place, options).await?;
-            if let GetResultPayload::File(file, _) = found.payload {
+            if let GetResultPayload::File(opened, _) = found.payload {
                 let metrics =
                     ParquetFileMetrics::new(self.partition, place.as_ref(), &self.metrics);
-                metrics.bytes_scanned.add((part.end - part.start) as usize);
-                return Ok(Chunk::File(file));
+                let bytes = (part.end - part.start) as usize;
+                metrics.bytes_scanned.add(bytes);
+                metrics.scan_efficiency_ratio.add_part(bytes);
+                let size = file.object_meta.size as usize;
+                metrics.scan_efficiency_ratio.set_total(size);
+                return Ok(Chunk::File(opened));
             }
         }
         let mut reader = self.reader(file)?;

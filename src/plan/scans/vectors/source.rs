@@ -196,6 +196,11 @@ impl FileSource for VectorSource {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::arrow::array::{ArrayRef, Int64Array, ListArray};
+    use datafusion::arrow::datatypes::Float32Type;
+    use datafusion::arrow::record_batch::RecordBatch;
+    use datafusion::parquet::arrow::ArrowWriter;
+    use datafusion::parquet::file::properties::WriterProperties;
     use datafusion::physical_plan::ExecutionPlan;
     use futures::TryStreamExt;
 
@@ -224,6 +229,40 @@ mod tests {
             let plan = session.plan_query(query).await.unwrap();
             let plan = session.physical_plan(&plan).await.unwrap();
             assert_eq!(is_replaced(&plan), expected, "{query}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn more_vectors_than_rows_are_an_error() {
+        let vectors = (0..8).map(|row| Some([row as f32, 0.5].map(Some)));
+        let vectors = ListArray::from_iter_primitive::<Float32Type, _, _>(vectors);
+        let columns: [(&str, ArrayRef); 2] = [
+            ("id", Arc::new(Int64Array::from_iter_values(0..8))),
+            ("v", Arc::new(vectors)),
+        ];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let properties = WriterProperties::builder().set_dictionary_enabled(false);
+        let mut bytes = Vec::new();
+        let mut writer =
+            ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties.build())).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        // The levels 0, 1, 0, 1 … in two groups of bits. With a last level of 0, the last number is a vector of its own.
+        let mut groups = bytes.windows(3);
+        let groups = groups.position(|group| group == [0x05, 0xaa, 0xaa]);
+        bytes[groups.unwrap() + 2] = 0x2a;
+        let file = tempfile::Builder::new().suffix(".parquet").tempfile();
+        let file = file.unwrap();
+        std::fs::write(file.path(), &bytes).unwrap();
+
+        let engine = Engine::builder().build().unwrap();
+        let session = engine.session().unwrap();
+        for columns in ["id, v", "v"] {
+            let query = format!("SELECT {columns} FROM '{}'", file.path().display());
+            let rows = session.sql(&query).await.unwrap();
+            let error = rows.try_collect::<Vec<_>>().await.unwrap_err();
+            let error = error.to_string();
+            assert!(error.contains("is damaged: a column of vectors"), "{error}");
         }
     }
 
