@@ -2,8 +2,8 @@
 //!
 //! A reader of several streams looks at one of them at a time: a join reads one input first, an ordered merge the input with the
 //! smallest row. A future goes on only while its reader looks at it. So a future that holds a permit, or fills a cell for
-//! others, keeps both from everybody while its reader looks elsewhere; for ever, if the other stream needs one of them. A task goes
-//! on in any case.
+//! others, keeps everybody waiting for the permit or the cell while its reader looks elsewhere; for ever, if the other stream is among
+//! those who wait. A task goes on in any case.
 
 use datafusion::common::runtime::SpawnedTask;
 

@@ -113,19 +113,16 @@ impl RemotePlace {
         let Err(error) = created else { return Ok(()) };
         // The reply to a try may have been lost: a retry of the client found the file that the first try had written, or the
         // connection ended, after which the client does not retry.
-        match error.kind() {
-            ErrorKind::AlreadyExists => match self.read() {
-                Ok(found) if found == content => Ok(()),
-                Ok(_) => Err(error),
-                // The file may be ours; to report AlreadyExists could make the caller apply a change twice.
-                Err(unknown) => Err(io::Error::other(unknown)),
-            },
-            ErrorKind::Other => match self.read() {
-                Ok(found) if found == content => Ok(()),
-                Ok(_) => Err(io::Error::new(ErrorKind::AlreadyExists, error)),
-                Err(_) => Err(error),
-            },
-            _ => Err(error),
+        let kind = error.kind();
+        if !matches!(kind, ErrorKind::AlreadyExists | ErrorKind::Other) {
+            return Err(error);
+        }
+        match self.read() {
+            Ok(found) if found == content => Ok(()),
+            Ok(_) => Err(io::Error::new(ErrorKind::AlreadyExists, error)),
+            // The file may be ours; to report AlreadyExists could make the caller apply a change twice.
+            Err(unknown) if kind == ErrorKind::AlreadyExists => Err(io::Error::other(unknown)),
+            Err(_) => Err(error),
         }
     }
 

@@ -1,11 +1,8 @@
 //! `ml.executors` and `.jobs`: the executors of the cluster, and what they compute.
 
-use std::sync::Arc;
-
-use datafusion::arrow::array::{ArrayRef, ListBuilder, StringArray, StringBuilder};
 use datafusion::arrow::record_batch::RecordBatch;
 
-use super::columns::{integers, strings, times};
+use super::columns::{integers, lists, strings, times};
 use crate::cluster::{ExecutorView, JobView};
 use crate::error::Result;
 
@@ -15,16 +12,9 @@ pub(super) fn executors(executors: &[ExecutorView]) -> Result<RecordBatch> {
     let address = strings(each().map(|executor| executor.address.clone()));
     let slots = integers(each().map(|executor| executor.slots));
     let free = integers(each().map(|executor| executor.free_slots));
-    let device = Arc::new(StringArray::from_iter(
-        each().map(|executor| executor.device.clone()),
-    ));
+    let device = strings(each().map(|executor| executor.device.clone()));
     let last_seen = times(each().map(|executor| executor.last_seen));
-    let mut models = ListBuilder::new(StringBuilder::new());
-    for executor in each() {
-        let names = executor.models.as_deref();
-        models.append_option(names.map(|names| names.iter().map(Some)));
-    }
-    let models: ArrayRef = Arc::new(models.finish());
+    let models = lists(each().map(|executor| executor.models.clone()));
     Ok(RecordBatch::try_from_iter_with_nullable([
         ("executor_id", id, false),
         ("address", address, false),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    ArrayRef, Float64Array, Int64Array, ListBuilder, StringArray, StringBuilder,
+    ArrayRef, BooleanArray, Float64Array, Int64Array, ListBuilder, StringArray, StringBuilder,
     TimestampMillisecondArray,
 };
 
@@ -21,6 +21,10 @@ pub(super) fn numbers(values: impl Iterator<Item = Option<f64>>) -> ArrayRef {
     Arc::new(Float64Array::from_iter(values))
 }
 
+pub(super) fn booleans(values: impl Iterator<Item = bool>) -> ArrayRef {
+    Arc::new(BooleanArray::from_iter(values.map(Some)))
+}
+
 pub(super) fn times<T: Into<Option<chrono::DateTime<chrono::Utc>>>>(
     values: impl Iterator<Item = T>,
 ) -> ArrayRef {
@@ -28,8 +32,11 @@ pub(super) fn times<T: Into<Option<chrono::DateTime<chrono::Utc>>>>(
     Arc::new(TimestampMillisecondArray::from_iter(milliseconds).with_timezone("UTC"))
 }
 
-pub(super) fn lists(values: impl Iterator<Item = Vec<String>>) -> ArrayRef {
+pub(super) fn lists<T: Into<Option<Vec<String>>>>(values: impl Iterator<Item = T>) -> ArrayRef {
     let mut builder = ListBuilder::new(StringBuilder::new());
-    values.for_each(|list| builder.append_value(list.into_iter().map(Some)));
+    for list in values {
+        let list: Option<Vec<String>> = list.into();
+        builder.append_option(list.map(|list| list.into_iter().map(Some)));
+    }
     Arc::new(builder.finish())
 }

@@ -1,11 +1,8 @@
 //! `information_schema.models` and `.model_versions`.
 
-use std::sync::Arc;
-
-use datafusion::arrow::array::BooleanArray;
 use datafusion::arrow::record_batch::RecordBatch;
 
-use super::columns::{integers, lists, strings, times};
+use super::columns::{booleans, integers, lists, strings, times};
 use super::sources::SystemTables;
 use crate::catalog::CATALOG;
 use crate::error::Result;
@@ -88,15 +85,11 @@ pub(super) fn model_versions(of: &SystemTables) -> Result<RecordBatch> {
         (!names.is_empty()).then(|| names.join(", "))
     };
     let features = known().map(|manifest| {
-        let columns = manifest.map(|manifest| {
-            manifest
-                .signature
-                .inputs
-                .iter()
-                .map(|c| c.name.clone())
-                .collect()
-        });
-        columns.unwrap_or_default()
+        let manifest = manifest.into_iter();
+        let columns = manifest.flat_map(|manifest| &manifest.signature.inputs);
+        columns
+            .map(|column| column.name.clone())
+            .collect::<Vec<_>>()
     });
     let metrics = known().map(|manifest| {
         manifest.and_then(Manifest::trained).map(|trained| {
@@ -108,7 +101,7 @@ pub(super) fn model_versions(of: &SystemTables) -> Result<RecordBatch> {
             serde_json::Value::Object(present.collect()).to_string()
         })
     });
-    let is_default = each().map(|(_, state, entry)| Some(entry.version == state.default_version));
+    let is_default = each().map(|(_, state, entry)| entry.version == state.default_version);
     Ok(RecordBatch::try_from_iter_with_nullable([
         (
             "model_catalog",
@@ -135,11 +128,7 @@ pub(super) fn model_versions(of: &SystemTables) -> Result<RecordBatch> {
             lists(each().map(|(.., entry)| entry.aliases.clone())),
             false,
         ),
-        (
-            "is_default",
-            Arc::new(BooleanArray::from_iter(is_default)),
-            false,
-        ),
+        ("is_default", booleans(is_default), false),
         (
             "model_type",
             strings(known().map(|m| m.map(|m| m.model_type().to_owned()))),

@@ -1,13 +1,8 @@
 //! `ml.model_cache` and `.devices`: the models that this process has loaded, and where they run.
 
-use std::sync::Arc;
-
-use datafusion::arrow::array::{
-    ArrayRef, BooleanArray, Int64Array, ListBuilder, StringArray, StringBuilder,
-};
 use datafusion::arrow::record_batch::RecordBatch;
 
-use super::columns::{integers, strings};
+use super::columns::{booleans, integers, lists, strings};
 use super::sources::SystemTables;
 use crate::error::Result;
 
@@ -27,18 +22,8 @@ pub(super) fn model_cache(of: &SystemTables) -> Result<RecordBatch> {
         ),
         ("bytes", integers(each().map(|model| model.bytes as u64))),
         ("hits", integers(each().map(|model| model.hits))),
-        (
-            "in_use",
-            Arc::new(BooleanArray::from_iter(
-                each().map(|model| Some(model.is_in_use)),
-            )) as ArrayRef,
-        ),
-        (
-            "pinned",
-            Arc::new(BooleanArray::from_iter(
-                each().map(|model| Some(model.is_pinned)),
-            )) as ArrayRef,
-        ),
+        ("in_use", booleans(each().map(|model| model.is_in_use))),
+        ("pinned", booleans(each().map(|model| model.is_pinned))),
     ])?)
 }
 
@@ -53,30 +38,25 @@ pub(super) fn devices(of: &SystemTables) -> Result<RecordBatch> {
     for gpu in &gpus {
         device.push(gpu.device.to_string());
         name.push(gpu.name.clone());
-        memory.push(Some(gpu.memory_bytes as i64));
-        free.push(Some(gpu.free_bytes as i64).filter(|_| gpu.failure.is_none()));
+        memory.push(Some(gpu.memory_bytes));
+        free.push(Some(gpu.free_bytes).filter(|_| gpu.failure.is_none()));
         failure.push(gpu.failure.clone());
     }
-    let mut models = ListBuilder::new(StringBuilder::new());
-    for device in &device {
+    let models = lists(device.iter().map(|device| {
         let on = cached
             .iter()
             .filter(|model| model.device.to_string() == *device);
-        let mut names: Vec<&str> = on.map(|model| model.name.as_str()).collect();
+        let mut names: Vec<String> = on.map(|model| model.name.clone()).collect();
         // A model may be there in several types.
         names.dedup();
-        models.append_value(names.into_iter().map(Some));
-    }
+        names
+    }));
     Ok(RecordBatch::try_from_iter_with_nullable([
         ("device", strings(device.into_iter()), false),
         ("name", strings(name.into_iter()), false),
-        (
-            "memory_bytes",
-            Arc::new(Int64Array::from(memory)) as ArrayRef,
-            true,
-        ),
-        ("free_bytes", Arc::new(Int64Array::from(free)), true),
-        ("failure", Arc::new(StringArray::from(failure)), true),
-        ("models", Arc::new(models.finish()), false),
+        ("memory_bytes", integers(memory.into_iter()), true),
+        ("free_bytes", integers(free.into_iter()), true),
+        ("failure", strings(failure.into_iter()), true),
+        ("models", models, false),
     ])?)
 }

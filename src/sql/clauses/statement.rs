@@ -12,7 +12,7 @@ pub(super) fn check_statement(statement: &Statement) -> Found {
     match statement {
         Statement::CreateView(view) => check_view(view),
         Statement::Delete(delete) => changes::check_delete(delete),
-        // It does not come here by itself. DataFusion plans it, and then has no operator for it.
+        // CREATE INDEX by itself does not come here. Within another statement, DataFusion plans it and has no operator for it.
         Statement::CreateIndex(_) => {
             Err("CREATE INDEX is not supported within another statement; run it by itself".into())
         }

@@ -11,7 +11,8 @@ use datafusion::sql::sqlparser::ast::{
 use super::refusal::{flow, refuse};
 use super::{changes, precedence};
 
-/// Rewrites `GROUP BY a, b WITH ROLLUP` as `GROUP BY ROLLUP (a, b)`, and `FROM t` alone as `SELECT * FROM t`.
+/// Rewrites `GROUP BY a, b WITH ROLLUP` as `GROUP BY ROLLUP (a, b)`, and `FROM t` alone as `SELECT * FROM t`; names the columns of UPDATE as
+/// their table does, and regroups expressions.
 pub(super) struct Rewritten {
     /// Whether names without quotes are read in lower case.
     pub(super) folds: bool,

@@ -11,7 +11,6 @@ mod sessions;
 mod shell;
 mod statements;
 
-use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -175,22 +174,10 @@ fn vatic_server(data: &Path, arguments: &[&str]) -> Command {
 
 /// Runs `vatic user …` with this on standard input, and returns what it prints.
 fn user(arguments: &[&str], input: &str) -> (bool, String) {
-    let program = vatic(Path::new(":memory:")).get_program().to_owned();
-    let mut child = Command::new(program)
-        .arg("user")
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(input.as_bytes())
-        .unwrap();
-    let output = child.wait_with_output().unwrap();
+    let program = vatic(Path::new(":memory:"));
+    let mut command = assert_cmd::Command::new(program.get_program());
+    let command = command.arg("user").args(arguments).write_stdin(input);
+    let output = command.output().unwrap();
     let all = format!("{}{}", text(&output.stdout), text(&output.stderr));
     (output.status.success(), all.trim().to_owned())
 }

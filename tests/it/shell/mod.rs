@@ -6,9 +6,8 @@ mod output;
 mod signals;
 mod sources;
 
-use std::io::Write;
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::Output;
 
 use crate::{text, vatic};
 
@@ -16,26 +15,16 @@ fn memory() -> &'static Path {
     Path::new(":memory:")
 }
 
+/// Runs a script from standard input with these flags.
 fn pipe(input: &[u8], arguments: &[&str]) -> Output {
-    let mut child = vatic(memory())
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(input).unwrap();
-    child.wait_with_output().unwrap()
+    let mut command = assert_cmd::Command::from_std(vatic(memory()));
+    let command = command.args(arguments).write_stdin(input);
+    command.output().unwrap()
 }
 
-/// Runs a script from standard input with these flags; returns standard output, standard error and the exit code.
+/// Standard output, standard error and the exit code of a script with these flags.
 fn script(script: &str, arguments: &[&str]) -> (String, String, i32) {
-    let mut command = assert_cmd::Command::from_std(vatic(memory()));
-    let output = command
-        .args(arguments)
-        .write_stdin(script)
-        .output()
-        .unwrap();
+    let output = pipe(script.as_bytes(), arguments);
     let code = output.status.code().unwrap_or(-1);
     (text(&output.stdout), text(&output.stderr), code)
 }
