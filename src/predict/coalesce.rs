@@ -55,8 +55,6 @@ pub(crate) struct WantedSize {
     pub(crate) rows: Option<usize>,
     /// The tokens of a batch.
     pub(crate) tokens: Option<usize>,
-    /// The rows of the input, where they are known: few rows are in smaller batches.
-    pub(crate) input_rows: Option<usize>,
 }
 
 /// Texts are gathered for so many calls of the model: sorting them makes the calls more even, and the longest wait is still short.
@@ -75,24 +73,6 @@ pub(super) fn estimated_tokens(bytes: usize) -> usize {
 const GPU_NUMBERS: usize = 4 << 20;
 const GPU_ROWS_MAX: usize = 1 << 16;
 const GPU_ROWS_MIN: usize = 256;
-
-/// Few rows are divided into so many batches for each core, so that no core waits long for another one's last batch, but into
-/// none with fewer rows than these. A batch of half of them takes a network so little time that the steps between threads count.
-const BATCHES_A_CORE: usize = 16;
-const SHARED_ROWS_MIN: usize = 2_048;
-
-/// The rows of a batch where cores share these rows.
-fn shared_rows(rows_max: usize, input_rows: usize, cores: usize) -> usize {
-    let mut rows = rows_max;
-    if cores > 1 && input_rows > SHARED_ROWS_MIN {
-        // Halves of a batch of a scan are slices of it.
-        let shares = cores.saturating_mul(BATCHES_A_CORE);
-        while rows > SHARED_ROWS_MIN && input_rows < rows.saturating_mul(shares) {
-            rows /= 2;
-        }
-    }
-    rows
-}
 
 /// The rows of a batch of images for the processor. Images of one batch are decoded one after the other, so small batches
 /// keep all cores busy.
@@ -139,16 +119,10 @@ impl BatchSize {
         let is_default = settings.batch_size == VaticOptions::default().batch_size;
         let inputs = &model.manifest.signature.inputs;
         let takes_images = inputs.iter().any(|port| port.kind == PortKind::Image);
-        let counts_rows = matches!(model.manifest.batching, Batching::Rows);
-        let default = match wanted.input_rows {
-            _ if !is_default => settings.batch_size,
-            _ if device.is_gpu() => gpu_rows(model),
-            _ if takes_images => IMAGE_ROWS,
-            Some(rows) if counts_rows => {
-                let cores = session.config().target_partitions();
-                shared_rows(settings.batch_size, rows, cores)
-            }
-            _ => settings.batch_size,
+        let default = match is_default && device.is_gpu() {
+            true => gpu_rows(model),
+            false if is_default && takes_images => IMAGE_ROWS,
+            false => settings.batch_size,
         };
         let rows_max = wanted.rows.unwrap_or(default).max(1);
         let own = Some(settings.max_batch_tokens).filter(|tokens| *tokens > 0);
@@ -337,29 +311,6 @@ mod tests {
     use datafusion::arrow::array::StringArray;
 
     use super::*;
-
-    #[test]
-    fn few_rows_are_shared_by_the_cores() {
-        let cases = [
-            // A table that two cores read in 13 batches, the last of which would leave one of them idle.
-            (100_000, 2, 2_048),
-            (100_000, 16, 2_048),
-            (200_000, 2, 4_096),
-            (1_000_000, 2, 8_192),
-            (1_000_000, 16, 2_048),
-            (4_000_000, 16, 8_192),
-            (3_000, 2, 2_048),
-            (3_000, usize::MAX, 2_048),
-            // Nobody waits, and there is nothing to divide.
-            (3_000, 1, 8_192),
-            (2_000, 2, 8_192),
-        ];
-        for (input_rows, cores, expected) in cases {
-            let rows = shared_rows(8_192, input_rows, cores);
-            assert_eq!(rows, expected, "{input_rows} rows, {cores} cores");
-        }
-        assert_eq!(shared_rows(1_000, 10, 64), 1_000);
-    }
 
     #[test]
     fn batches_are_cut_by_the_tokens_of_a_text() {

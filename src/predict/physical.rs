@@ -11,7 +11,6 @@ use datafusion::common::Result;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 use vatic_ml::data::signature::PortKind;
 
@@ -57,7 +56,6 @@ impl ExtensionPlanner for PredictPlanner {
         let wanted = WantedSize {
             rows: options.batch_size,
             tokens: options.max_batch_tokens,
-            input_rows: rows_of(&*input),
         };
         let size = BatchSize::of(&node.model, &node.features, wanted, options.device, session);
         let settings = VaticOptions::of(session.config_options());
@@ -79,56 +77,8 @@ impl ExtensionPlanner for PredictPlanner {
     }
 }
 
-/// About the rows of an input, if its files or operators tell.
-fn rows_of(input: &dyn ExecutionPlan) -> Option<usize> {
-    let statistics = StatisticsContext::new().compute(input, &StatisticsArgs::new());
-    statistics.ok()?.num_rows.get_value().copied()
-}
-
 /// Whether a row takes the model so long that finding an equal one is quicker: texts and images do.
 fn takes_long(model: &ResolvedModel) -> bool {
     let mut inputs = model.manifest.signature.inputs.iter();
     inputs.any(|port| matches!(port.kind, PortKind::Text | PortKind::Image))
-}
-
-#[cfg(test)]
-mod tests {
-    use datafusion::arrow::record_batch::RecordBatch;
-    use futures::TryStreamExt;
-
-    use super::*;
-    use crate::engine::Engine;
-
-    /// The most rows of a batch in the only BatchCoalesceExec of a plan.
-    fn batch_rows(plan: &Arc<dyn ExecutionPlan>) -> Option<usize> {
-        if let Some(coalesce) = plan.downcast_ref::<BatchCoalesceExec>() {
-            return Some(coalesce.size().rows_max);
-        }
-        plan.children().into_iter().find_map(batch_rows)
-    }
-
-    #[tokio::test]
-    async fn cores_share_the_rows_of_a_small_table() {
-        let engine = Engine::builder().build().unwrap();
-        let session = engine.session().unwrap();
-        for sql in [
-            "SET datafusion.execution.target_partitions = 2",
-            "CREATE TABLE t AS SELECT value AS x, 2.0 * value AS y FROM generate_series(1, 30000)",
-            "CREATE TABLE few AS SELECT * FROM t WHERE x <= 1000",
-            "TRAIN MODEL m TARGET y OPTIONS (model_type = 'linear_reg') AS SELECT x, y FROM few",
-        ] {
-            let rows = session.sql(sql).await.unwrap();
-            rows.try_collect::<Vec<RecordBatch>>().await.unwrap();
-        }
-        for (input, expected) in [
-            ("m, t", 2_048),
-            ("m, few", 8_192),
-            ("m, t, batch_size => 5000", 5_000),
-        ] {
-            let sql = format!("SELECT predicted_y FROM predict({input})");
-            let plan = session.plan_query(&sql).await.unwrap();
-            let plan = session.physical_plan(&plan).await.unwrap();
-            assert_eq!(batch_rows(&plan), Some(expected), "{input}");
-        }
-    }
 }

@@ -23,7 +23,7 @@ pub(super) fn plan(
     let (users, items) = users_and_items(inputs.iter().map(Arc::clone))?;
     let wanted = WantedSize {
         rows: Some(USERS),
-        ..WantedSize::default()
+        tokens: None,
     };
     let size = BatchSize::of(&node.model, &[], wanted, DeviceName::Cpu, session);
     let users = Arc::new(BatchCoalesceExec::new(users, size));

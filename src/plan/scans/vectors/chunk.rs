@@ -1,4 +1,5 @@
-//! [`Chunk`]: the bytes of a column of a row group: in memory, or in a file of this machine, which is read page by page.
+//! [`Chunk`]: the bytes of a column of a row group: in memory, or in a file of this machine, which is read page by page. The reader of
+//! pages asks for places of the file, so the bytes in memory know where they begin.
 
 use std::fs::File;
 use std::io::Read;

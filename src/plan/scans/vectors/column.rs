@@ -1,4 +1,7 @@
-//! [`VectorColumn`]: the vectors of a column of a row group, from its bytes.
+//! [`VectorColumn`]: the vectors of a column of a row group, from its pages. A page has the levels of repetition, those of definition,
+//! and the numbers. A level of repetition of 0 begins a vector, 1 goes on with it. The highest level of definition says that there is a
+//! number; a lower one stands for a NULL or an empty list. The source is the specification of Parquet: "Data Pages", "Nested
+//! Encoding" and "Plain" (<https://github.com/apache/parquet-format>).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,7 +20,8 @@ use datafusion::parquet::schema::types::ColumnDescriptor;
 use super::chunk::Chunk;
 use super::levels::runs;
 
-/// The highest level of definition of an element of a list that is a column.
+/// The highest level of definition of a number in a list that is a column: one for an optional list, for its elements, and for optional
+/// numbers.
 const DEFINED_MAX: i16 = 3;
 
 /// Whether the values of a type are vectors that are read here.
@@ -38,7 +42,7 @@ pub(super) fn is_of_lists(leaf: &ColumnDescriptor) -> bool {
         && (1..=DEFINED_MAX).contains(&leaf.max_def_level())
 }
 
-/// Whether the numbers of a column of a row group are as they are in memory.
+/// Whether the numbers of a column of a row group are as they are in memory, without a dictionary or other bytes in between.
 pub(super) fn is_plain(chunk: &ColumnChunkMetaData) -> bool {
     let is_other = |encoding: Encoding| {
         matches!(
@@ -220,7 +224,9 @@ mod tests {
     use datafusion::arrow::record_batch::RecordBatch;
     use datafusion::parquet::arrow::ArrowWriter;
     use datafusion::parquet::basic::Compression;
-    use datafusion::parquet::file::properties::{WriterProperties, WriterVersion};
+    use datafusion::parquet::file::properties::{
+        WriterProperties, WriterPropertiesBuilder, WriterVersion,
+    };
     use datafusion::parquet::file::reader::FileReader;
     use datafusion::parquet::file::serialized_reader::SerializedFileReader;
 
@@ -232,19 +238,30 @@ mod tests {
         version: WriterVersion,
         compression: Compression,
     ) -> [VectorColumn; 2] {
-        let batch = RecordBatch::try_from_iter([("v", Arc::clone(lists))]).unwrap();
-        let properties = WriterProperties::builder()
+        let properties = plain()
             .set_writer_version(version)
             .set_compression(compression)
-            .set_dictionary_enabled(false)
             .set_data_page_row_count_limit(7)
             .set_write_batch_size(3);
+        columns_of(lists, Bytes::from(file(lists, properties)))
+    }
+
+    fn plain() -> WriterPropertiesBuilder {
+        WriterProperties::builder().set_dictionary_enabled(false)
+    }
+
+    /// The bytes of a file of one column and one row group.
+    fn file(lists: &ArrayRef, properties: WriterPropertiesBuilder) -> Vec<u8> {
+        let batch = RecordBatch::try_from_iter([("v", Arc::clone(lists))]).unwrap();
         let mut file = Vec::new();
         let mut writer =
             ArrowWriter::try_new(&mut file, batch.schema(), Some(properties.build())).unwrap();
         writer.write(&batch).unwrap();
         writer.close().unwrap();
-        let file = Bytes::from(file);
+        file
+    }
+
+    fn columns_of(lists: &ArrayRef, file: Bytes) -> [VectorColumn; 2] {
         let reader = SerializedFileReader::new(file.clone()).unwrap();
         let chunk = reader.metadata().row_group(0).column(0);
         assert!(is_plain(chunk) && is_of_lists(chunk.column_descr()));
@@ -311,5 +328,73 @@ mod tests {
                 assert!(column.next(30).is_none());
             }
         }
+    }
+
+    #[test]
+    fn damaged_levels_are_left_to_the_usual_reader() {
+        let pairs: ArrayRef = Arc::new(lists(std::iter::repeat_n(2, 8)));
+        let properties = plain().set_writer_version(WriterVersion::PARQUET_1_0);
+        let whole = file(&pairs, properties);
+        // The levels of repetition 0, 1, 0, 1 … in two groups of bits, and a run of 16 levels of definition, each behind its length.
+        let levels: [u8; 13] = [3, 0, 0, 0, 0x05, 0xaa, 0xaa, 2, 0, 0, 0, 0x20, 2];
+        let mut places = whole.windows(levels.len());
+        let start = places.position(|bytes| bytes == levels).unwrap();
+        let next =
+            |file: Vec<u8>| columns_of(&pairs, Bytes::from(file)).map(|mut column| column.next(8));
+        assert_eq!(
+            next(whole.clone()),
+            [Some(Arc::clone(&pairs)), Some(Arc::clone(&pairs))]
+        );
+        for (place, byte) in [
+            // A length beyond the page.
+            (3, 0xff),
+            // Fewer groups than levels.
+            (4, 0x03),
+            // A page whose first number begins no vector.
+            (5, 0xab),
+            // Fewer vectors than rows.
+            (5, 0xae),
+            // A length whose levels end early.
+            (7, 1),
+            // A vector with a NULL.
+            (12, 1),
+        ] {
+            let mut file = whole.clone();
+            assert_ne!(file[start + place], byte);
+            file[start + place] = byte;
+            assert_eq!(next(file), [None, None], "byte {place}");
+        }
+    }
+
+    #[test]
+    fn other_types_and_encodings_are_left_to_the_usual_reader() {
+        let numbers = fixed(40);
+        let split = plain().set_encoding(Encoding::BYTE_STREAM_SPLIT);
+        for properties in [WriterProperties::builder(), split] {
+            let file = Bytes::from(file(&numbers, properties));
+            let reader = SerializedFileReader::new(file).unwrap();
+            assert!(!is_plain(reader.metadata().row_group(0).column(0)));
+        }
+        let list = |item| DataType::List(Arc::new(Field::new_list_field(item, true)));
+        let item = Arc::new(Field::new_list_field(DataType::Float32, true));
+        for other in [
+            DataType::Float32,
+            list(DataType::Float64),
+            list(list(DataType::Float32)),
+            DataType::LargeList(Arc::clone(&item)),
+            DataType::FixedSizeList(item, 0),
+        ] {
+            assert!(!is_vector(&other), "{other}");
+        }
+        let nested: ArrayRef = Arc::new(ListArray::new(
+            Arc::new(Field::new_list_field(numbers.data_type().clone(), true)),
+            OffsetBuffer::from_lengths([40]),
+            numbers,
+            None,
+        ));
+        let file = Bytes::from(file(&nested, plain()));
+        let reader = SerializedFileReader::new(file).unwrap();
+        let leaf = reader.metadata().row_group(0).column(0).column_descr();
+        assert!(!is_of_lists(leaf));
     }
 }

@@ -9,10 +9,12 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::parquet::{ParquetAccessPlan, ParquetRowSelection};
+use datafusion::datasource::physical_plan::parquet::{
+    ParquetAccessPlan, ParquetRowSelection, RowGroupAccessPlanFilter,
+};
 use datafusion::parquet::arrow::arrow_reader::{ArrowReaderMetadata, RowSelection, RowSelector};
 use datafusion::parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
-use datafusion::parquet::file::metadata::RowGroupMetaData;
+use datafusion::parquet::file::metadata::ParquetMetaData;
 use datafusion::parquet::schema::types::SchemaDescriptor;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
@@ -20,6 +22,10 @@ use futures::{StreamExt, TryStreamExt};
 use super::column::{VectorColumn, is_of_lists, is_plain, is_vector};
 use super::scan::Scan;
 use crate::error::{Result, SqlState, sql_err};
+
+/// The least rows of a row group in the mean. Each row group is opened by itself here, while the usual source opens a file once: 20,000
+/// row groups of 10 rows took 18.6 s of processor time and 403 MB here, and 10.2 s and 224 MB there.
+const GROUP_ROWS_MIN: i64 = 256;
 
 type Batches = BoxStream<'static, Result<RecordBatch>>;
 
@@ -45,8 +51,8 @@ pub(super) struct VectorFile {
 }
 
 impl VectorFile {
-    /// Opens a file; `None` if it has other columns than the scan, or if only some of its rows are read. A file that cannot be read
-    /// gives `None` too: the usual source says why.
+    /// Opens a file; `None` if it has other columns than the scan or small row groups, or if only some of its rows are read. A file that
+    /// cannot be read gives `None` too: the usual source says why.
     pub(super) async fn open(scan: &Arc<Scan>, file: &PartitionedFile) -> Option<Self> {
         let has_chosen_rows = file.extensions.get::<ParquetAccessPlan>().is_some()
             || file.extensions.get::<ParquetRowSelection>().is_some();
@@ -54,6 +60,9 @@ impl VectorFile {
             return None;
         }
         let metadata = scan.metadata(file).await.ok()?;
+        if has_small_groups(metadata.metadata()) {
+            return None;
+        }
         let fields = scan.schema.fields().iter();
         let columns = fields.map(|field| column(field, &metadata));
         let columns: Vec<ReadColumn> = columns.collect::<Option<_>>()?;
@@ -77,24 +86,16 @@ impl VectorFile {
 
     /// The rows of the part of the file that is scanned.
     pub(super) fn batches(self) -> Batches {
-        let metadata = self.metadata.metadata();
-        let groups = 0..metadata.num_row_groups();
-        let groups = groups.filter(|group| self.has_group(metadata.row_group(*group)));
-        let groups: Vec<usize> = groups.collect();
+        let all = self.metadata.metadata().row_groups();
+        let mut groups = RowGroupAccessPlanFilter::new(ParquetAccessPlan::new_all(all.len()));
+        if let Some(range) = &self.file.range {
+            groups.prune_by_range(all, range);
+        }
+        let groups = groups.build().row_group_indexes();
         let file = Arc::new(self);
         let of_group = move |group| Arc::clone(&file).group(group);
         let batches = futures::stream::iter(groups).then(of_group);
         batches.try_flatten().boxed()
-    }
-
-    /// Whether a row group belongs to the part of the file that is scanned: where DataFusion sees its begin.
-    fn has_group(&self, group: &RowGroupMetaData) -> bool {
-        let first = group.column(0);
-        let start = first
-            .dictionary_page_offset()
-            .unwrap_or_else(|| first.data_page_offset());
-        let range = self.file.range.as_ref();
-        range.is_none_or(|range| range.contains(start))
     }
 
     async fn group(self: Arc<Self>, group: usize) -> Result<Batches> {
@@ -185,6 +186,12 @@ impl VectorFile {
             columns,
         )?)
     }
+}
+
+/// Whether the usual source reads the row groups of a file sooner, because they have few rows.
+fn has_small_groups(metadata: &ParquetMetaData) -> bool {
+    let groups = metadata.num_row_groups() as i64;
+    metadata.file_metadata().num_rows() < groups.saturating_mul(GROUP_ROWS_MIN)
 }
 
 /// A column of the scan in a file; `None` if the file has none of this type.
@@ -293,5 +300,138 @@ impl Group {
         };
         let columns = self.file.columns.iter().map(of_column);
         self.file.batch(columns.collect::<Option<_>>()?).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::path::Path;
+
+    use datafusion::arrow::array::{Array, Int64Array, ListArray};
+    use datafusion::arrow::buffer::OffsetBuffer;
+    use datafusion::arrow::compute::concat_batches;
+    use datafusion::arrow::datatypes::{Field, Float32Type, Schema, SchemaRef};
+    use datafusion::datasource::physical_plan::parquet::DefaultParquetFileReaderFactory;
+    use datafusion::execution::object_store::ObjectStoreUrl;
+    use datafusion::execution::runtime_env::RuntimeEnv;
+    use datafusion::parquet::arrow::ArrowWriter;
+    use datafusion::parquet::file::properties::WriterProperties;
+    use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+
+    use super::*;
+
+    /// Vectors of two numbers.
+    fn pairs(rows: usize) -> ListArray {
+        let vectors = (0..rows).map(|row| Some([row as f32, 0.5].map(Some)));
+        ListArray::from_iter_primitive::<Float32Type, _, _>(vectors)
+    }
+
+    /// Writes a file of one column, in row groups of so many rows.
+    fn write(path: &Path, column: &ArrayRef, group_rows: usize, has_dictionary: bool) -> SchemaRef {
+        let batch = RecordBatch::try_from_iter([("v", Arc::clone(column))]).unwrap();
+        let properties = WriterProperties::builder().set_dictionary_enabled(has_dictionary);
+        let file = File::create(path).unwrap();
+        let mut writer =
+            ArrowWriter::try_new(file, batch.schema(), Some(properties.build())).unwrap();
+        for start in (0..column.len()).step_by(group_rows) {
+            let rows = group_rows.min(column.len() - start);
+            writer.write(&batch.slice(start, rows)).unwrap();
+            writer.flush().unwrap();
+        }
+        writer.close().unwrap();
+        batch.schema()
+    }
+
+    /// A file as a scan of these columns lists it, and the scan.
+    fn listed(path: &Path, schema: &SchemaRef) -> (Arc<Scan>, PartitionedFile) {
+        let local = ObjectStoreUrl::local_filesystem();
+        let store = RuntimeEnv::default().object_store(local).unwrap();
+        let scan = Scan {
+            readers: Arc::new(DefaultParquetFileReaderFactory::new(store)),
+            local: None,
+            partition: 0,
+            batch_rows: 100,
+            metadata_bytes: None,
+            metrics: ExecutionPlanMetricsSet::new(),
+            table: Arc::clone(schema),
+            schema: Arc::clone(schema),
+        };
+        let bytes = std::fs::metadata(path).unwrap().len();
+        let file = PartitionedFile::new(path.to_str().unwrap(), bytes);
+        (Arc::new(scan), file)
+    }
+
+    async fn is_opened(path: &Path, schema: &SchemaRef) -> bool {
+        let (scan, file) = listed(path, schema);
+        VectorFile::open(&scan, &file).await.is_some()
+    }
+
+    #[tokio::test]
+    async fn files_without_vectors_or_with_small_row_groups_are_left_to_the_usual_source() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let vectors: ArrayRef = Arc::new(pairs(512));
+        let inner = pairs(512);
+        let item = Field::new_list_field(inner.data_type().clone(), true);
+        let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(2, 256));
+        let nested: ArrayRef = Arc::new(ListArray::new(
+            Arc::new(item),
+            offsets,
+            Arc::new(inner),
+            None,
+        ));
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..512));
+        for (column, group_rows, expected) in [
+            (&vectors, 512, true),
+            (&vectors, 256, true),
+            // The mean of three row groups is 170 rows.
+            (&vectors, 255, false),
+            (&nested, 256, false),
+            (&numbers, 512, false),
+        ] {
+            let schema = write(file.path(), column, group_rows, false);
+            let found = is_opened(file.path(), &schema).await;
+            let kind = column.data_type();
+            assert_eq!(found, expected, "{kind}, row groups of {group_rows} rows");
+        }
+    }
+
+    #[tokio::test]
+    async fn other_columns_chosen_rows_and_damaged_files_are_left_to_the_usual_source() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let vectors: ArrayRef = Arc::new(pairs(512));
+        let schema = write(file.path(), &vectors, 512, false);
+        let field = schema.field(0);
+        let item = Arc::new(Field::new_list_field(DataType::Float32, true));
+        for other in [
+            field.clone().with_name("w"),
+            field
+                .clone()
+                .with_data_type(DataType::FixedSizeList(item, 2)),
+        ] {
+            let schema = Arc::new(Schema::new(vec![other]));
+            assert!(!is_opened(file.path(), &schema).await, "{schema:?}");
+        }
+        let (scan, listed) = listed(file.path(), &schema);
+        let chosen = RowSelection::from(vec![RowSelector::skip(500), RowSelector::select(12)]);
+        let listed = listed.with_extension(ParquetRowSelection::new(chosen));
+        assert!(VectorFile::open(&scan, &listed).await.is_none());
+        std::fs::write(file.path(), b"PAR1 but not a file of Parquet PAR1").unwrap();
+        assert!(!is_opened(file.path(), &schema).await);
+    }
+
+    #[tokio::test]
+    async fn numbers_in_a_dictionary_are_read_by_the_usual_reader() {
+        let vectors: ArrayRef = Arc::new(pairs(700));
+        for has_dictionary in [false, true] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            let schema = write(file.path(), &vectors, 350, has_dictionary);
+            let (scan, listed) = listed(file.path(), &schema);
+            let found = VectorFile::open(&scan, &listed).await.unwrap();
+            assert_eq!(found.is_plain(0), !has_dictionary);
+            let batches: Vec<RecordBatch> = found.batches().try_collect().await.unwrap();
+            let batch = concat_batches(&schema, &batches).unwrap();
+            assert_eq!(batch.column(0), &vectors);
+        }
     }
 }

@@ -1,4 +1,6 @@
-//! [`runs`]: the levels of a page of Parquet, which are runs of one level and groups of eight levels in bits.
+//! [`runs`]: the levels of a page of Parquet, which are runs of one level and groups of eight levels in bits: "RLE/Bit-Packing Hybrid" in
+//! the specification (<https://github.com/apache/parquet-format/blob/master/Encodings.md>). The decoder of the crate parquet is not
+//! public, and its readers of columns give each level by itself.
 
 /// Calls `each` with a level and how often it follows, until these are `count` levels of `width` bits: 1, 2, 4 or 8. `None` if the
 /// bytes end before, or once `each` gives it.

@@ -7,7 +7,7 @@
 //!   VectorOpener ─ open ─▶ VectorFile ─ row group ─▶ VectorColumn: pages ─▶ vectors
 //!        │                                  │          the other columns: the usual reader
 //!        │                                  └─ a NULL, or another encoding: the usual reader, from that row on
-//!        └─ another schema than that of the table, or chosen rows: ParquetSource
+//!        └─ another schema than that of the table, chosen rows, or small row groups: ParquetSource
 //! ```
 //! Rows, their order and errors are those of the usual reader. But more vectors than rows, which the usual reader may overlook, are an
 //! error here. A file that takes the place of the listed one is left to the usual reader. Scans with a filter, a limit or columns from

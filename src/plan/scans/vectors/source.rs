@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::DefaultParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::{
@@ -13,8 +13,12 @@ use datafusion::datasource::physical_plan::{
     ParquetFileReaderFactory, ParquetSource,
 };
 use datafusion::datasource::table_schema::TableSchema;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::functions::core::file_row_index::FileRowIndexFunc;
+use datafusion::functions::core::input_file_name::InputFileNameFunc;
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::projection::ProjectionExprs;
-use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
+use datafusion::physical_expr_adapter::rewrite::expr_references_scalar_udf;
 use datafusion::physical_plan::DisplayFormatType;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::physical_plan::proto::ExecutionPlanEncodeCtx;
@@ -33,9 +37,6 @@ pub(crate) const VECTOR_SCANS: ScanRule = ScanRule {
     name: "VectorScans",
     other: with_vectors,
 };
-
-/// Functions whose value the usual source knows.
-const OF_SOURCE: [&str; 2] = ["input_file_name", "file_row_index"];
 
 fn with_vectors(config: &FileScanConfig, options: &ConfigOptions) -> Option<FileScanConfig> {
     let parquet = config.file_source.downcast_ref::<ParquetSource>()?;
@@ -71,13 +72,10 @@ fn is_plain(parquet: &ParquetSource) -> bool {
             .any(|expression| is_of_source(&expression))
 }
 
+/// Whether an expression has a function whose value only the usual source knows.
 fn is_of_source(expression: &Arc<dyn PhysicalExpr>) -> bool {
-    let found = expression.exists(|part| {
-        let function = part.downcast_ref::<ScalarFunctionExpr>();
-        Ok(function.is_some_and(|function| OF_SOURCE.contains(&function.fun().name())))
-    });
-    // An expression that cannot be walked is left to the usual source.
-    found.unwrap_or(true)
+    expr_references_scalar_udf::<InputFileNameFunc>(expression)
+        || expr_references_scalar_udf::<FileRowIndexFunc>(expression)
 }
 
 /// A scan of Parquet files, some of whose columns are vectors.
@@ -94,32 +92,12 @@ impl FileSource for VectorSource {
         config: &FileScanConfig,
         partition: usize,
     ) -> Result<Arc<dyn FileOpener>> {
-        let morsels = self
-            .parquet
-            .create_morselizer(Arc::clone(&store), config, partition)?;
-        let usual: Usual = Arc::new(move |file: PartitionedFile| -> Result<FileOpenFuture> {
-            let mut planners = VecDeque::from([morsels.plan_file(file)?]);
-            Ok(Box::pin(async move {
-                let mut batches = Vec::new();
-                while let Some(planner) = planners.pop_front() {
-                    let Some(mut plan) = planner.plan()? else {
-                        continue;
-                    };
-                    let found = plan.take_morsels().into_iter();
-                    batches.extend(found.map(|morsel| morsel.into_stream()));
-                    planners.extend(plan.take_ready_planners());
-                    if let Some(pending) = plan.take_pending_planner() {
-                        planners.push_back(pending.await?);
-                    }
-                }
-                Ok(futures::stream::iter(batches).flatten().boxed())
-            }))
-        });
+        let usual = usual(&self.parquet, Arc::clone(&store), config, partition)?;
         let (table, Some(projection)) = (self.table_schema(), self.projection()) else {
             let message = "a scan of vectors has no columns";
             return Err(sql_err(SqlState::Internal, message));
         };
-        let is_local = config.object_store_url.as_str().starts_with("file:");
+        let is_local = config.object_store_url == ObjectStoreUrl::local_filesystem();
         let local = is_local.then(|| Arc::clone(&store));
         let readers: Arc<dyn ParquetFileReaderFactory> =
             match self.parquet.parquet_file_reader_factory() {
@@ -194,6 +172,35 @@ impl FileSource for VectorSource {
     }
 }
 
+/// Opens files by the usual source, which gives plans of morsels; here, a file is the stream of its morsels.
+fn usual(
+    parquet: &ParquetSource,
+    store: Arc<dyn ObjectStore>,
+    config: &FileScanConfig,
+    partition: usize,
+) -> Result<Usual> {
+    let morsels = parquet.create_morselizer(store, config, partition)?;
+    let usual: Usual = Arc::new(move |file: PartitionedFile| -> Result<FileOpenFuture> {
+        let mut planners = VecDeque::from([morsels.plan_file(file)?]);
+        Ok(Box::pin(async move {
+            let mut batches = Vec::new();
+            while let Some(planner) = planners.pop_front() {
+                let Some(mut plan) = planner.plan()? else {
+                    continue;
+                };
+                let found = plan.take_morsels().into_iter();
+                batches.extend(found.map(|morsel| morsel.into_stream()));
+                planners.extend(plan.take_ready_planners());
+                if let Some(pending) = plan.take_pending_planner() {
+                    planners.push_back(pending.await?);
+                }
+            }
+            Ok(futures::stream::iter(batches).flatten().boxed())
+        }))
+    });
+    Ok(usual)
+}
+
 #[cfg(test)]
 mod tests {
     use datafusion::arrow::array::{ArrayRef, Int64Array, ListArray};
@@ -234,10 +241,10 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn more_vectors_than_rows_are_an_error() {
-        let vectors = (0..8).map(|row| Some([row as f32, 0.5].map(Some)));
+        let vectors = (0..256).map(|row| Some([row as f32, 0.5].map(Some)));
         let vectors = ListArray::from_iter_primitive::<Float32Type, _, _>(vectors);
         let columns: [(&str, ArrayRef); 2] = [
-            ("id", Arc::new(Int64Array::from_iter_values(0..8))),
+            ("id", Arc::new(Int64Array::from_iter_values(0..256))),
             ("v", Arc::new(vectors)),
         ];
         let batch = RecordBatch::try_from_iter(columns).unwrap();
@@ -247,9 +254,10 @@ mod tests {
             ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties.build())).unwrap();
         writer.write(&batch).unwrap();
         writer.close().unwrap();
-        // The levels 0, 1, 0, 1 … in two groups of bits. With a last level of 0, the last number is a vector of its own.
+        // The levels 0, 1, 0, 1 … are a run of 63 groups of bits and one of one group. With a last level of 0, the last number is a
+        // vector of its own.
         let mut groups = bytes.windows(3);
-        let groups = groups.position(|group| group == [0x05, 0xaa, 0xaa]);
+        let groups = groups.position(|group| group == [0xaa, 0x03, 0xaa]);
         bytes[groups.unwrap() + 2] = 0x2a;
         let file = tempfile::Builder::new().suffix(".parquet").tempfile();
         let file = file.unwrap();
