@@ -9,8 +9,7 @@
 //! * `registry` resolves, lists, commits, alters and drops models; `resolved` a version in a statement, and in a plan that travels
 //! * `publish` files that become a version
 //! * `rights` access checks for models
-//! * `runtime` the loaded models of this process, and the workers of its devices; `runtime/order` and `runtime/pins` models that stay loaded,
-//!   `runtime/version_files` files that are read without a model
+//! * `runtime` the loaded models of this process, and the workers of its devices
 //! * `in_flight` the batches of a stream that models compute side by side; `batch_memory` their memory
 
 pub(crate) mod batch_memory;

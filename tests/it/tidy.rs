@@ -64,7 +64,7 @@ fn each_outside_world_has_one_folder() {
     check(
         "src",
         // Errors are told apart by their types, also those of files.
-        &["src/storage", "src/error.rs"],
+        &["src/storage", "src/error/foreign.rs"],
         &["use object_store", "<object_store::", "AmazonS3"],
     );
     check("src", &["src/repl"], &["println!", "print!("]);

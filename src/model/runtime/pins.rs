@@ -14,8 +14,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use vatic_ml::device::DeviceName;
 
+use super::entry::{Entry, Key};
+use super::loaded::LoadedModel;
+use super::model_runtime::ModelRuntime;
 use super::order::{CacheOrder, LoadOrder, ModelCopy, Pin, PinnedVersion};
-use super::{Entry, Key, LoadedModel, ModelRuntime};
 use crate::error::{Result, SqlState, sql_err};
 use crate::testing::crash;
 

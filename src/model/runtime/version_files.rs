@@ -6,8 +6,9 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use vatic_ml::artifact::{Files, Loader};
 use vatic_ml::device::DeviceName;
 
-use super::{ModelRuntime, ResolvedModel};
+use super::model_runtime::ModelRuntime;
 use crate::error::{Result, SqlState, sql_err};
+use crate::model::ResolvedModel;
 
 impl ModelRuntime {
     /// What `work` makes of the files of a version, on a worker of the host; and the memory reserved for it, which is

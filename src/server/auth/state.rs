@@ -1,113 +1,31 @@
-//! Authentication. Every call passes [`Gate`], except for the handshake and the health check, which supervisors call
-//! without a login.
+//! [`Auth`]: logs clients in and out, and identifies the callers of a server.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, Weak};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::alphabet::STANDARD;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tonic::Status;
-use tonic::body::Body;
-use tonic::codegen::http::{HeaderMap, Request, Response};
-use tower_service::Service;
+use tonic::codegen::http::HeaderMap;
 
-use super::listener::{Link, link};
-use super::lock::lock;
-use super::logins::{Login, Logins};
-use super::status::failed;
-use super::users::{User, UsersFile, hash, new_token};
-use crate::error::SqlState;
+use super::delays::{FAILURES_KEPT, delay, failures_at};
+use super::headers::{authorization, basic, denied};
+use super::identity::Identity;
+use super::tokens::{TOKENS_MAX, Token, make_room};
+use crate::server::listener::Link;
+use crate::server::lock::lock;
+use crate::server::logins::{Login, Logins};
+use crate::server::users::{User, UsersFile, hash, new_token};
 
-/// Some clients omit the padding.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
-const HANDSHAKE: &str = "/arrow.flight.protocol.FlightService/Handshake";
-const HEALTH: &str = "/grpc.health.v1.Health/";
 /// The session of clients without credentials, on a server without users.
 const ANONYMOUS: &str = "anonymous";
-/// The cookie of a session.
-pub(super) const COOKIE: &str = "arrow_flight_session_id";
-/// A longer header cannot hold a token.
-const HEADER_BYTES_MAX: usize = 8_192;
 /// Concurrent password checks: each takes a core and 19 MiB.
 const CHECKS: usize = 2;
-/// Wrong passwords of a user that do not delay the next attempt.
-const FAILURES_FREE: u32 = 5;
-/// A minute without a wrong password resets the count.
-const FAILURES_KEPT: Duration = Duration::from_secs(60);
-const WAIT_MAX: Duration = Duration::from_secs(5);
-const TOKENS_MAX: usize = 10_000;
-
-/// An authenticated client.
-#[derive(Debug, Clone)]
-pub(super) struct Identity {
-    /// The key of the session; a hash if it stands for a token.
-    pub(super) key: String,
-    /// `None` on a server without users.
-    pub(super) user: Option<String>,
-    /// Shared by all clients with the same token, or by all without one.
-    pub(super) group: String,
-    pub(super) tie: Tie,
-}
-
-/// What ends a session.
-#[derive(Debug, Clone)]
-pub(super) enum Tie {
-    /// A login, or a cookie that the client sent: the session outlives its connections, and the client can end it. While
-    /// the connection that issued the cookie is open, others may share it (`Sessions::ends_with_connection`).
-    Client,
-    /// The connection, for a client that sends no cookie. Other clients may share the connection, so the session ends
-    /// with the connection and not when one of them closes it.
-    Connection(Weak<Link>),
-}
-
-impl Identity {
-    /// The identity of one of several clients with the same token, or without one: its cookie or else its connection
-    /// distinguishes it. The first reply sets the connection's cookie, so a client that keeps cookies keeps its session.
-    fn shared(
-        key: String,
-        user: Option<String>,
-        headers: &HeaderMap,
-        link: Option<&Arc<Link>>,
-    ) -> Self {
-        let own = cookie(headers);
-        let of_connection = link.map(|link| link.cookie.as_str());
-        Self {
-            key: match own.or(of_connection) {
-                Some(cookie) => hash(&format!("{key} {cookie}")),
-                None => key.clone(),
-            },
-            user,
-            group: key,
-            tie: match (own, link) {
-                (Some(_), _) => Tie::Client,
-                (None, Some(link)) => Tie::Connection(Arc::downgrade(link)),
-                (None, None) => Tie::Connection(Weak::new()),
-            },
-        }
-    }
-
-    fn of_login(key: String, user: Option<String>) -> Self {
-        Self {
-            group: key.clone(),
-            key,
-            user,
-            tie: Tie::Client,
-        }
-    }
-}
 
 /// Authentication state of a server.
 #[derive(Debug)]
-pub(super) struct Auth {
+pub(in crate::server) struct Auth {
     /// `None` if no login is needed.
     users: Option<UsersFile>,
     /// The tokens of logins, by hash.
@@ -121,36 +39,8 @@ pub(super) struct Auth {
     failures: Mutex<HashMap<String, (u32, Instant)>>,
 }
 
-#[derive(Debug)]
-struct Token {
-    user: String,
-    /// See [`Login::proof`].
-    proof: String,
-    used: Instant,
-    /// When the last use was stored.
-    kept: Instant,
-}
-
-impl Token {
-    fn now(user: String, proof: String) -> Self {
-        let now = Instant::now();
-        Self {
-            user,
-            proof,
-            used: now,
-            kept: now,
-        }
-    }
-
-    /// Whether the user is still there, with the same password.
-    fn is_of(&self, users: &UsersFile) -> bool {
-        let user = users.named(&self.user);
-        user.is_some_and(|user| user.proof() == self.proof)
-    }
-}
-
 impl Auth {
-    pub(super) fn new(users: Option<UsersFile>, logins: Logins) -> Self {
+    pub(in crate::server) fn new(users: Option<UsersFile>, logins: Logins) -> Self {
         let tokens = match &users {
             Some(_) => logins.all(),
             None => vec![],
@@ -181,7 +71,7 @@ impl Auth {
     }
 
     /// Whether a login is needed.
-    pub(super) fn has_users(&self) -> bool {
+    pub(in crate::server) fn has_users(&self) -> bool {
         self.users.is_some()
     }
 
@@ -189,7 +79,7 @@ impl Auth {
     ///
     /// # Errors
     /// If the user is no longer in the file.
-    pub(super) fn user(&self, identity: &Identity) -> Result<Option<User>, Status> {
+    pub(in crate::server) fn user(&self, identity: &Identity) -> Result<Option<User>, Status> {
         match (&self.users, &identity.user) {
             (None, _) => Ok(None),
             (Some(users), Some(name)) => users.named(name).map(Some).ok_or_else(denied),
@@ -201,7 +91,10 @@ impl Auth {
     ///
     /// # Errors
     /// UNAUTHENTICATED, after a delay if there were many wrong passwords.
-    pub(super) async fn log_in(self: &Arc<Self>, headers: &HeaderMap) -> Result<String, Status> {
+    pub(in crate::server) async fn log_in(
+        self: &Arc<Self>,
+        headers: &HeaderMap,
+    ) -> Result<String, Status> {
         match authorization(headers)? {
             Some(("basic", credentials)) => {
                 let (user, password) = basic(credentials)?;
@@ -300,7 +193,7 @@ impl Auth {
     ///
     /// # Errors
     /// UNAUTHENTICATED, without a reason.
-    pub(super) fn identify(
+    pub(in crate::server) fn identify(
         self: &Arc<Self>,
         headers: &HeaderMap,
         link: Option<&Arc<Link>>,
@@ -350,7 +243,7 @@ impl Auth {
     ///
     /// # Errors
     /// UNAUTHENTICATED.
-    pub(super) async fn identify_reader(
+    pub(in crate::server) async fn identify_reader(
         self: &Arc<Self>,
         headers: &HeaderMap,
         cookie: &str,
@@ -402,131 +295,10 @@ impl Auth {
     }
 
     /// Invalidates a token.
-    pub(super) fn log_out(self: &Arc<Self>, identity: &Identity) {
+    pub(in crate::server) fn log_out(self: &Arc<Self>, identity: &Identity) {
         if lock(&self.tokens).remove(&identity.key).is_some() {
             self.forget(identity.key.clone());
         }
-    }
-}
-
-/// Removes idle tokens, and if there are too many, the one that was used longest ago. Returns the keys of both.
-fn make_room(
-    tokens: &mut HashMap<String, Token>,
-    idle_max: Duration,
-) -> (Vec<String>, Option<String>) {
-    let idle = tokens.extract_if(|_, token| token.used.elapsed() >= idle_max);
-    let idle = idle.map(|(key, _)| key).collect();
-    let mut oldest = None;
-    if tokens.len() >= TOKENS_MAX {
-        let found = tokens.iter().min_by_key(|(_, token)| token.used);
-        oldest = found.map(|(key, _)| key.clone());
-        oldest.as_ref().map(|key| tokens.remove(key));
-    }
-    (idle, oldest)
-}
-
-fn denied() -> Status {
-    failed(
-        SqlState::NotAuthenticated,
-        "user or password is wrong, or the token is not valid any more; log in again",
-    )
-}
-
-/// The scheme in lower case, and the credentials.
-fn authorization(headers: &HeaderMap) -> Result<Option<(&'static str, &str)>, Status> {
-    let mut values = headers.get_all("authorization").iter();
-    let Some(value) = values.next() else {
-        return Ok(None);
-    };
-    let is_strange = values.next().is_some() || value.len() > HEADER_BYTES_MAX;
-    let text = value.to_str().ok().filter(|_| !is_strange);
-    let (scheme, rest) = text
-        .and_then(|text| text.split_once(' '))
-        .ok_or_else(denied)?;
-    let rest = rest.trim();
-    let is = |name: &str| scheme.eq_ignore_ascii_case(name);
-    match rest {
-        "" => Err(denied()),
-        rest if is("bearer") => Ok(Some(("bearer", rest))),
-        rest if is("basic") => Ok(Some(("basic", rest))),
-        _ => Err(denied()),
-    }
-}
-
-/// The value of this server's cookie.
-pub(super) fn cookie(headers: &HeaderMap) -> Option<&str> {
-    let all = headers.get_all("cookie").iter();
-    let texts = all.filter_map(|value| value.to_str().ok());
-    let mut pairs = texts.flat_map(|text| text.split(';'));
-    pairs.find_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
-}
-
-/// The user (up to the first colon) and the password (which may contain colons).
-fn basic(credentials: &str) -> Result<(String, String), Status> {
-    let bytes = BASE64.decode(credentials).map_err(|_| denied())?;
-    let text = String::from_utf8(bytes).map_err(|_| denied())?;
-    let (user, password) = text.split_once(':').ok_or_else(denied)?;
-    Ok((user.to_owned(), password.to_owned()))
-}
-
-/// Middleware that adds the caller's identity to authenticated calls and rejects all others.
-#[derive(Debug, Clone)]
-pub(super) struct Gate<S> {
-    pub(super) inner: S,
-    pub(super) auth: Arc<Auth>,
-}
-
-impl<S> Service<Request<Body>> for Gate<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>>,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = S::Error;
-    type Future = BoxFuture<'static, Result<Response<Body>, S::Error>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let path = request.uri().path();
-        if path == HANDSHAKE || path.starts_with(HEALTH) {
-            return Box::pin(self.inner.call(request));
-        }
-        let link = link(request.extensions());
-        let identity = match self.auth.identify(request.headers(), link) {
-            Ok(identity) => identity,
-            Err(status) => return Box::pin(async move { Ok(status.into_http()) }),
-        };
-        let cookie = match (&identity.tie, link) {
-            (Tie::Connection(_), Some(link)) => format!("{COOKIE}={}", link.cookie).parse().ok(),
-            _ => None,
-        };
-        request.extensions_mut().insert(identity);
-        let answering = self.inner.call(request);
-        Box::pin(async move {
-            let mut response = answering.await?;
-            // A client that keeps the cookie finds its session by another connection too.
-            if let Some(cookie) = cookie {
-                response.headers_mut().insert("set-cookie", cookie);
-            }
-            Ok(response)
-        })
-    }
-}
-
-/// The wrong passwords that count at `now`; a minute without one resets the count.
-fn failures_at(last: Option<&(u32, Instant)>, now: Instant) -> u32 {
-    let last = last.filter(|(_, at)| now.duration_since(*at) < FAILURES_KEPT);
-    last.map_or(0, |(count, _)| *count)
-}
-
-/// The delay of a login after this many wrong passwords.
-fn delay(failures: u32) -> Duration {
-    match failures.saturating_sub(FAILURES_FREE).min(16) {
-        0 => Duration::ZERO,
-        more => (Duration::from_millis(100) * 2u32.pow(more)).min(WAIT_MAX),
     }
 }
 
@@ -550,7 +322,7 @@ mod tests {
     fn with_user_idle(idle_max: Duration) -> (tempfile::TempDir, Arc<Auth>) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("users.toml");
-        super::super::users::add_user(&path, "ada", "p:w", false).unwrap();
+        crate::server::users::add_user(&path, "ada", "p:w", false).unwrap();
         let users = UsersFile::open(&path).unwrap();
         let auth = Auth::new(Some(users), Logins::new(None, idle_max));
         (directory, Arc::new(auth))
@@ -572,7 +344,7 @@ mod tests {
         assert!(auth.identify_reader(&wrong, "c").await.is_err());
         // A changed password ends the session, as it ends tokens; the file is looked at again after a second.
         let path = directory.path().join("users.toml");
-        super::super::users::add_user(&path, "ada", "other", false).unwrap();
+        crate::server::users::add_user(&path, "ada", "other", false).unwrap();
         tokio::time::sleep(Duration::from_millis(1_100)).await;
         assert!(auth.identify_reader(&right, "c").await.is_err());
     }
@@ -648,21 +420,5 @@ mod tests {
             short.identify(&HeaderMap::new(), None).is_ok(),
             "anybody is welcome"
         );
-    }
-
-    #[test]
-    fn wrong_passwords_delay_beyond_the_free_ones_until_a_minute_passes_without_one() {
-        let began = Instant::now();
-        let soon = began + Duration::from_secs(59);
-        assert_eq!(failures_at(None, soon), 0);
-        assert_eq!(failures_at(Some(&(7, began)), soon), 7);
-        assert_eq!(
-            failures_at(Some(&(7, began)), soon + Duration::from_secs(1)),
-            0
-        );
-        assert_eq!(delay(FAILURES_FREE), Duration::ZERO);
-        assert_eq!(delay(FAILURES_FREE + 1), Duration::from_millis(200));
-        assert_eq!(delay(FAILURES_FREE + 2), Duration::from_millis(400));
-        assert_eq!(delay(u32::MAX), WAIT_MAX);
     }
 }
