@@ -141,6 +141,7 @@ def bench_one(context):
             notes = [f"one query: {same_ids('NumPy', [found], best):.2%} of the neighbours are those of NumPy"]
     lines = beside(f"{TOP_K} nearest of one query", seconds, memory)
     if seconds[OF_FILES]:
+        # scripts/figures looks for "one query", which is the row beside the peers in memory.
         lines.append(line(f"{TOP_K} nearest of one vector, from files on both sides", seconds["vatic"], seconds[OF_FILES], memory, None, OF_FILES))
     return lines, notes
 

@@ -386,6 +386,33 @@ mod tests {
     }
 
     #[test]
+    fn a_statement_says_how_long_it_runs_until_a_training_speaks_for_itself() {
+        let began = Instant::now().checked_sub(2 * DELAY).unwrap();
+        let line = ProgressLine {
+            began: Arc::new(Mutex::new(began)),
+            shown: Shown::Bar,
+            ..ProgressLine::new(When::Auto)
+        };
+        let message = || {
+            let bar = line.bar.lock().unwrap();
+            bar.as_ref().map(ProgressBar::message).unwrap_or_default()
+        };
+        line.rows.store(7, Ordering::Relaxed);
+        line.tick();
+        let said = message();
+        assert!(said.starts_with("running for "), "{said}");
+        assert!(said.ends_with(", 7 rows; Ctrl-C cancels"), "{said}");
+        line.show(&ProgressEvent::Reading {
+            model: "m".to_owned(),
+            rows: 3,
+        });
+        line.tick();
+        assert_eq!(message(), "m: reading, 3 rows");
+        line.clear();
+        assert_eq!(message(), "");
+    }
+
+    #[test]
     fn an_epoch_follows_reading_without_a_gap() {
         let line = ProgressLine {
             shown: Shown::TrainingLines,

@@ -171,6 +171,8 @@ function localTime(time) {
 
 // ---- A plot of a result.
 
+const TICKS_MAX = 20;
+
 function stepOf(low, high) {
     const rough = (high - low) / 5 || 1;
     const power = 10 ** Math.floor(Math.log10(rough));
@@ -178,9 +180,10 @@ function stepOf(low, high) {
 }
 
 function ticks(low, high, step = stepOf(low, high)) {
-    const found = [];
-    for (let at = Math.ceil(low / step - 1e-9) * step; at <= high + step * 1e-9; at += step) found.push(Math.abs(at) < step * 1e-9 ? 0 : at);
-    return found;
+    const first = Math.ceil(low / step - 1e-9), last = Math.floor(high / step + 1e-9);
+    // Beyond 2^53, neighbours of a number may be further away than a step.
+    const count = Math.min(last - first + 1, TICKS_MAX);
+    return Array.from({ length: count }, (_, index) => (first + index) * step).filter(Number.isFinite);
 }
 
 function range(values) {

@@ -3,7 +3,6 @@
 //! A value may be longer when it is written than it is in memory: a list may hold another list twice, and that one a third list twice. So
 //! the items of such values are counted before the library writes or compares them.
 
-use std::fmt;
 use std::sync::LazyLock;
 
 use minijinja::machinery::Instruction;
@@ -11,8 +10,7 @@ use minijinja::value::{Rest, Value};
 use minijinja::{Environment, Error, State, context};
 
 use super::made::{
-    Counted, ITEM_BYTES, check_levels, count, full, invalid, is_list, is_nested, write_counted,
-    written,
+    Counted, ITEM_BYTES, check_levels, count, invalid, is_list, is_nested, write_counted, written,
 };
 
 /// The expressions that become calls; each is the name of its function, which no template can write.
@@ -300,8 +298,7 @@ fn join(state: &State, values: Value, between: Option<Value>) -> Result<Value, E
     for (at, value) in values.try_iter()?.enumerate() {
         let between = between.as_ref().filter(|_| at > 0);
         for part in between.into_iter().chain([&value]) {
-            check_levels(state, part)?;
-            fmt::Write::write_fmt(&mut text, format_args!("{part}")).map_err(|_| full())?;
+            text.add(state, part)?;
         }
     }
     Ok(Value::from(text.into_text()?))

@@ -62,6 +62,15 @@ impl Counted {
         }
     }
 
+    /// Adds the text of a value.
+    ///
+    /// # Errors
+    /// If the value does not end, or if the text is too long.
+    pub(super) fn add(&mut self, state: &State, value: &Value) -> Result<(), Error> {
+        check_levels(state, value)?;
+        fmt::Write::write_fmt(self, format_args!("{value}")).map_err(|_| full())
+    }
+
     /// # Errors
     /// If the bytes are no text.
     pub(super) fn into_text(self) -> Result<String, Error> {
@@ -127,8 +136,7 @@ fn check_below(state: &State, value: &Value, levels: usize) -> Result<(), Error>
 pub(super) fn written(state: &State, values: &[&Value]) -> Result<String, Error> {
     let mut text = Counted::new(state);
     for value in values {
-        check_levels(state, value)?;
-        fmt::Write::write_fmt(&mut text, format_args!("{value}")).map_err(|_| full())?;
+        text.add(state, value)?;
     }
     text.into_text()
 }
@@ -165,7 +173,7 @@ pub(super) fn invalid(problem: impl Into<Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::InvalidOperation, problem)
 }
 
-pub(super) fn full() -> Error {
+fn full() -> Error {
     let max = BYTES_MAX >> 20;
     invalid(format!("it makes more than {max} MiB of texts"))
 }
