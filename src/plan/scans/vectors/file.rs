@@ -416,7 +416,8 @@ mod tests {
         let chosen = RowSelection::from(vec![RowSelector::skip(500), RowSelector::select(12)]);
         let listed = listed.with_extension(ParquetRowSelection::new(chosen));
         assert!(VectorFile::open(&scan, &listed).await.is_none());
-        std::fs::write(file.path(), b"PAR1 but not a file of Parquet PAR1").unwrap();
+        // A footer that names more bytes than the file has makes the decoder of parquet 59 panic, so this one names one byte.
+        std::fs::write(file.path(), b"PAR1 not a file of Parquet \x01\0\0\0PAR1").unwrap();
         assert!(!is_opened(file.path(), &schema).await);
     }
 
