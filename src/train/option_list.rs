@@ -149,7 +149,7 @@ pub const OPTIONS: &[TrainOption] = &[
     TrainOption {
         name: "epochs",
         takes: "whole number",
-        default: "50, or 500 iterations of lbfgs, or 20 of als",
+        default: "50, or up to 500 for a dnn model of few rows, or 500 iterations of lbfgs, or 20 of als",
         description: "maximum number of passes over the rows",
         data_type: DataType::Int64,
     },
@@ -184,7 +184,7 @@ pub const OPTIONS: &[TrainOption] = &[
     TrainOption {
         name: "l2_reg",
         takes: "number from 0",
-        default: "0, or 1 / rows for logistic_reg, or 0.1 for matrix_factorization",
+        default: "0, or 1 / rows for logistic_reg and dnn models, or 0.1 for matrix_factorization",
         description: "factor of half the sum of squared weights that is added to the mean loss",
         data_type: DataType::Float64,
     },

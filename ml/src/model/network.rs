@@ -20,6 +20,9 @@ use crate::{Error, Result, random};
 
 pub use crate::data::labels::Task;
 
+/// The epochs of a descent, if neither the options nor the model type have another number.
+pub(crate) const EPOCHS_DEFAULT: usize = 50;
+
 /// A type of model that TRAIN MODEL can train. To add a type, implement this trait and append the type to
 /// [`crate::models::MODEL_TYPES`], or pass it to the engine.
 pub trait ModelType: Debug + Send + Sync {
@@ -116,6 +119,10 @@ pub trait ModelType: Debug + Send + Sync {
     /// the item of a row.
     fn default_l2(&self, _train_rows: u64) -> f64 {
         0.0
+    }
+    /// The default number of epochs of so many steps, if early stopping on evaluation rows may end the descent before.
+    fn default_epochs(&self, _steps: usize) -> usize {
+        EPOCHS_DEFAULT
     }
     /// The default optimiser.
     fn default_optimizer(&self, _shape: &InputShape, _options: &TrainOptions) -> Optimizer {

@@ -55,7 +55,7 @@ pub struct TrainOptions {
     pub target_weights: Vec<(String, f64)>,
     /// Rows of one step over all ranks; chosen from the number of rows if `None`.
     pub batch_size: Option<usize>,
-    /// Passes over the training rows, at most; 50 if `None`, or 500 iterations of a full-batch solver.
+    /// Passes over the training rows, at most; if `None`, chosen by the model type, or 500 iterations of a full-batch solver.
     pub epochs: Option<usize>,
     /// The step size of the optimiser.
     pub learn_rate: f64,

@@ -3,8 +3,13 @@
 use super::Mlp;
 use crate::Result;
 use crate::data::encode::shape::InputShape;
-use crate::model::network::{ModelType, Network, Task};
+use crate::model::network::{EPOCHS_DEFAULT, ModelType, Network, Task};
 use crate::model::options::TrainOptions;
+
+/// Few rows make few steps in an epoch, so a number of epochs that is enough for many rows ends the descent of few rows midway
+/// (decision 0068).
+const STEPS_MIN: usize = 10_000;
+const EPOCHS_MAX: usize = 500;
 
 /// A perceptron that predicts a class or a number.
 #[derive(Debug)]
@@ -22,6 +27,17 @@ impl ModelType for Dnn {
         self.0
     }
 
+    /// As that of `logistic_reg`: the pull of a prior, which the rows outweigh as they become more.
+    fn default_l2(&self, train_rows: u64) -> f64 {
+        1.0 / train_rows.max(1) as f64
+    }
+
+    fn default_epochs(&self, steps: usize) -> usize {
+        STEPS_MIN
+            .div_ceil(steps.max(1))
+            .clamp(EPOCHS_DEFAULT, EPOCHS_MAX)
+    }
+
     fn network(
         &self,
         shape: &InputShape,
@@ -30,5 +46,24 @@ impl ModelType for Dnn {
     ) -> Result<Box<dyn Network>> {
         let hidden = &options.hidden_units;
         Ok(Box::new(Mlp::new(shape, hidden, outputs, options)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_rows_have_more_epochs_and_many_have_no_more_than_before() {
+        let classifier = Dnn(Task::Classification);
+        let epochs = [0, 4, 20, 64, 200, 201, 782].map(|steps| classifier.default_epochs(steps));
+        assert_eq!(epochs, [500, 500, 500, 157, 50, 50, 50]);
+    }
+
+    #[test]
+    fn the_penalty_fades_as_rows_become_more() {
+        let regressor = Dnn(Task::Regression);
+        let penalties = [0, 1, 100].map(|rows| regressor.default_l2(rows));
+        assert_eq!(penalties, [1.0, 1.0, 0.01]);
     }
 }

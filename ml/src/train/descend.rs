@@ -17,7 +17,6 @@ use crate::train::steps::Steps;
 use crate::train::training::{Solution, Training};
 use crate::{Result, random};
 
-const EPOCHS_DEFAULT: usize = 50;
 /// Sweeps of alternating least squares: each solves for all users and items.
 const SWEEPS_DEFAULT: usize = 20;
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
@@ -34,7 +33,7 @@ impl Training<'_> {
         let has_learn_rate = optimizer != Optimizer::Als;
         let epochs = self.options.epochs.unwrap_or(match optimizer {
             Optimizer::Als => SWEEPS_DEFAULT,
-            _ => EPOCHS_DEFAULT,
+            _ => self.epochs_default,
         });
         let steps = Steps::count(self.prepared.train_rows(), self.batch_size);
         let mut history = Vec::with_capacity(epochs);

@@ -20,7 +20,7 @@ use crate::device::{DeviceName, HOST};
 use crate::model::Model;
 use crate::model::compute::LoadOptions;
 use crate::model::metrics::Metric;
-use crate::model::network::ModelType;
+use crate::model::network::{EPOCHS_DEFAULT, ModelType};
 use crate::model::options::{Freeze, Optimizer, TrainOptions};
 use crate::model::text::{TextModel, network_of};
 use crate::model::trained::{ModelConfig, TrainedModel};
@@ -32,6 +32,7 @@ use crate::train::memory::working_bytes;
 use crate::train::prepare::prepare;
 use crate::train::raw::RankRows;
 pub use crate::train::spec::TrainSpec;
+use crate::train::steps::Steps;
 use crate::train::training::{Solution, Training};
 use crate::worker::helpers;
 
@@ -134,20 +135,26 @@ fn train(
         Some(encoder) => Some(encoder.weights(network.as_ref(), options.seed)?),
         None => base.map(weights).transpose()?,
     };
+    let batch_size = match (options.batch_size, optimizer) {
+        // A sweep takes all rows.
+        (_, Optimizer::Als) => prepared.train_rows().max(1) as usize,
+        (Some(rows), _) => rows,
+        (None, _) => default_batch_size(prepared.train_rows()),
+    };
     let training = Training {
         network: network.as_ref(),
         losses: Losses::of(&spec.columns.targets, &prepared.labels, options)?,
         precision: model_type.precision(),
         device: device.open()?,
-        batch_size: match (options.batch_size, optimizer) {
-            // A sweep takes all rows.
-            (_, Optimizer::Als) => prepared.train_rows().max(1) as usize,
-            (Some(rows), _) => rows,
-            (None, _) => default_batch_size(prepared.train_rows()),
-        },
+        batch_size,
         l2: options
             .l2_reg
             .unwrap_or_else(|| model_type.default_l2(prepared.train_rows())),
+        epochs_default: match options.early_stop && prepared.eval_rows > 0 {
+            true => model_type.default_epochs(Steps::count(prepared.train_rows(), batch_size)),
+            // Nothing ends a descent that learns its rows by heart.
+            false => EPOCHS_DEFAULT,
+        },
         base_weights,
         augmenter: Augmenter::of(options, &prepared.encoder)?,
         prepared: &prepared,

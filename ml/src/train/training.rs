@@ -30,6 +30,8 @@ pub(crate) struct Training<'a> {
     pub(crate) device: Device,
     pub(crate) batch_size: usize,
     pub(crate) l2: f64,
+    /// The number of epochs of a descent if the options set none.
+    pub(crate) epochs_default: usize,
     /// The weights of the base model, if there is one.
     pub(crate) base_weights: Option<Vec<f64>>,
     pub(crate) prepared: &'a Prepared,
