@@ -10,6 +10,7 @@ use vatic_ml::model::options::{NullHandling, TrainOptions};
 use vatic_ml::model::recommender::Sides;
 use vatic_ml::model::{Batching, Prompt};
 use vatic_ml::train::control::EpochRecord;
+use vatic_ml::train::fit::Refit;
 
 /// The file in a version's directory that describes the other files.
 pub(crate) const MANIFEST_FILE: &str = "manifest.json";
@@ -83,6 +84,9 @@ pub(crate) struct Imported {
 pub(crate) struct RunSummary {
     pub(crate) train_rows: u64,
     pub(crate) eval_rows: u64,
+    /// The second training, on all rows, whose weights the model has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) refit: Option<Refit>,
     pub(crate) skipped_rows: u64,
     pub(crate) train_loss: f64,
     pub(crate) eval_loss: Option<f64>,

@@ -215,7 +215,7 @@ fn heads(labels: &[Label<'_>]) -> Vec<[String; 4]> {
     labels.iter().map(head).collect()
 }
 
-fn of_training(run: &RunSummary) -> [(&'static str, String); 5] {
+fn of_training(run: &RunSummary) -> Vec<(&'static str, String)> {
     let metrics = run
         .metrics
         .iter()
@@ -224,13 +224,18 @@ fn of_training(run: &RunSummary) -> [(&'static str, String); 5] {
         true => "eval_metrics",
         false => "train_metrics",
     };
-    [
+    let mut properties = vec![
         ("optimizer", run.optimizer.clone()),
         ("train_rows", run.train_rows.to_string()),
         ("eval_rows", run.eval_rows.to_string()),
         (of_split, metrics.collect::<Vec<_>>().join(", ")),
-        ("rows_hash", run.rows_hash.clone()),
-    ]
+    ];
+    if let Some(refit) = run.refit {
+        let text = format!("on all {} rows in {} epochs", refit.rows, refit.epochs);
+        properties.push(("refit", text));
+    }
+    properties.push(("rows_hash", run.rows_hash.clone()));
+    properties
 }
 
 /// How a model reads images, and what its training changed in them.

@@ -291,6 +291,7 @@ impl Rank {
         let run = RunSummary {
             train_rows: trained.train_rows,
             eval_rows: trained.eval_rows,
+            refit: trained.refit,
             skipped_rows: trained.skipped_rows,
             train_loss: trained.train_loss,
             eval_loss: trained.eval_loss,

@@ -147,7 +147,7 @@ fn check_applies(
             }
             "checkpoint_every" if is_linear => "a model type with hidden layers",
             "batch_size" | "learn_rate" | "lr_schedule" | "warmup" | "clip_norm"
-            | "weight_decay" | "l1_reg"
+            | "weight_decay" | "l1_reg" | "ema_decay" | "refit"
                 if is_factorization =>
             {
                 "a model type that optimizer = 'adamw' or 'sgd' trains"
@@ -170,13 +170,16 @@ fn check_applies(
             "quantile" if loss != LossName::Quantile => "a regressor with loss = 'quantile'",
             "class_weights" | "auto_class_weights" if is_regressor => "a classifier",
             "batch_size" | "learn_rate" | "lr_schedule" | "warmup" | "clip_norm" | "early_stop"
-            | "min_rel_progress"
+            | "min_rel_progress" | "ema_decay" | "refit"
                 if is_solved =>
             {
                 "optimizer = 'adamw' or 'sgd'"
             }
             "weight_decay" if is_solved || options.optimizer == Some(Optimizer::Sgd) => {
                 "optimizer = 'adamw'; l2_reg is the penalty of the others"
+            }
+            "refit" if options.refit == Some(true) && !options.data_split.evaluates() => {
+                "evaluation rows, which the second training takes too"
             }
             _ => continue,
         };

@@ -196,6 +196,13 @@ pub const OPTIONS: &[TrainOption] = &[
         data_type: DataType::Float64,
     },
     TrainOption {
+        name: "ema_decay",
+        takes: "number from 0 to below 1",
+        default: "0, or 0.98 for dnn models without l1_reg",
+        description: "part of its old value that a moving average of the weights keeps at each step; the model has the average, or the weights if 0",
+        data_type: DataType::Float64,
+    },
+    TrainOption {
         name: "clip_norm",
         takes: "number above 0",
         default: "none",
@@ -215,6 +222,13 @@ pub const OPTIONS: &[TrainOption] = &[
         default: "0.001",
         description: "relative decrease of the loss that counts as progress",
         data_type: DataType::Float64,
+    },
+    TrainOption {
+        name: "refit",
+        takes: "boolean",
+        default: "true for dnn models of up to 10000 rows with method hash and early_stop, else false",
+        description: "train a second time from the beginning, on all rows, for as many epochs as were best",
+        data_type: DataType::Boolean,
     },
     TrainOption {
         name: "max_runtime_s",

@@ -33,6 +33,7 @@ pub(crate) fn result_schema() -> SchemaRef {
         text("device"),
         count("workers"),
         count("shards"),
+        Field::new("refit_epochs", DataType::Int64, true),
     ]))
 }
 
@@ -65,6 +66,9 @@ pub(crate) fn result_row(
         text(&run.device),
         count(run.workers as u64),
         count(run.shards as u64),
+        Arc::new(Int64Array::from(vec![
+            run.refit.map(|refit| refit.epochs as i64),
+        ])),
     ];
     Ok(RecordBatch::try_new(result_schema(), columns)?)
 }

@@ -124,6 +124,14 @@ pub trait ModelType: Debug + Send + Sync {
     fn default_epochs(&self, _steps: usize) -> usize {
         EPOCHS_DEFAULT
     }
+    /// The default of `ema_decay`.
+    fn default_ema_decay(&self) -> f64 {
+        0.0
+    }
+    /// Whether a second training takes all rows by default, if there are few.
+    fn refits(&self) -> bool {
+        false
+    }
     /// The default optimiser.
     fn default_optimizer(&self, _shape: &InputShape, _options: &TrainOptions) -> Optimizer {
         match (self.is_linear(), self.is_factorization()) {

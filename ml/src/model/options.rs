@@ -70,12 +70,19 @@ pub struct TrainOptions {
     /// The share of the learning rate by which adamw shrinks weights at each step, apart from the gradient.
     #[serde(default)]
     pub weight_decay: f64,
+    /// The share of its old value that the moving average of the weights keeps at a step, in `[0, 1)`; without an average if 0,
+    /// chosen by the model type if `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema_decay: Option<f64>,
     /// Gradients with a larger norm are scaled down to this norm.
     pub clip_norm: Option<f64>,
     /// Whether to stop when the evaluation loss no longer falls.
     pub early_stop: bool,
     /// The relative fall of the loss that counts as progress.
     pub min_rel_progress: f64,
+    /// Whether a second training takes all rows, for as many epochs as were best; chosen by the model type and the rows if `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refit: Option<bool>,
     /// No epoch begins after this many seconds.
     pub max_runtime_s: Option<f64>,
     /// Weights of the classes, as (label as text, weight).
@@ -217,9 +224,11 @@ impl Default for TrainOptions {
             l1_reg: 0.0,
             l2_reg: None,
             weight_decay: 0.0,
+            ema_decay: None,
             clip_norm: None,
             early_stop: true,
             min_rel_progress: 1e-3,
+            refit: None,
             max_runtime_s: None,
             class_weights: Vec::new(),
             auto_class_weights: false,
@@ -403,6 +412,17 @@ pub enum DataSplit {
     },
     /// Every row trains.
     None,
+}
+
+impl DataSplit {
+    /// Whether some rows may evaluate.
+    pub fn evaluates(&self) -> bool {
+        match self {
+            Self::Hash { eval_fraction } => *eval_fraction > 0.0,
+            Self::Column { .. } => true,
+            Self::None => false,
+        }
+    }
 }
 
 #[cfg(test)]

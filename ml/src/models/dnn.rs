@@ -10,6 +10,8 @@ use crate::model::options::TrainOptions;
 /// (decision 0068).
 const STEPS_MIN: usize = 10_000;
 const EPOCHS_MAX: usize = 500;
+/// An average over some fifty steps: what a falling learning rate does, without knowing the last step beforehand.
+const EMA_DECAY: f64 = 0.98;
 
 /// A perceptron that predicts a class or a number.
 #[derive(Debug)]
@@ -36,6 +38,14 @@ impl ModelType for Dnn {
         STEPS_MIN
             .div_ceil(steps.max(1))
             .clamp(EPOCHS_DEFAULT, EPOCHS_MAX)
+    }
+
+    fn default_ema_decay(&self) -> f64 {
+        EMA_DECAY
+    }
+
+    fn refits(&self) -> bool {
+        true
     }
 
     fn network(

@@ -9,7 +9,7 @@ use tracing::warn;
 
 use crate::model::options::TrainOptions;
 use crate::train::best::Best;
-use crate::train::control::EpochRecord;
+use crate::train::control::{Checkpoints, EpochRecord};
 use crate::train::descent::Descent;
 use crate::train::optim::OptimizerState;
 use crate::train::training::Training;
@@ -24,6 +24,8 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 pub(crate) struct Checkpoint {
     pub(crate) position: Position,
     pub(crate) weights: Vec<f32>,
+    /// The moving average of the weights, if the training has one.
+    pub(crate) average: Option<Vec<f32>>,
     pub(crate) best_weights: Vec<f32>,
     pub(crate) optimizer: OptimizerState,
 }
@@ -57,6 +59,7 @@ impl Checkpoint {
         let tensors = [("weights", &self.weights), ("best", &self.best_weights)];
         let bytes: Vec<(&str, usize, Vec<u8>)> = tensors
             .into_iter()
+            .chain(self.average.as_ref().map(|average| ("average", average)))
             .chain(state)
             .map(|(name, values)| {
                 let bytes = values.iter().flat_map(|value| value.to_le_bytes());
@@ -109,6 +112,10 @@ impl Checkpoint {
         Some(Self {
             position,
             weights: values("weights")?,
+            average: match has("average") {
+                true => Some(values("average")?),
+                false => None,
+            },
             best_weights: values("best")?,
             optimizer,
         })
@@ -118,7 +125,7 @@ impl Checkpoint {
 impl Training<'_> {
     /// The checkpoint from which every rank resumes: the one that rank 0 finds.
     pub(crate) fn last_checkpoint(&self, parameters: usize) -> Result<Option<Checkpoint>> {
-        let Some(checkpoints) = &self.control.checkpoints else {
+        let Some(checkpoints) = self.checkpoints() else {
             return Ok(None);
         };
         let found = match self.collective.rank() {
@@ -129,6 +136,13 @@ impl Training<'_> {
         let found = all.first().filter(|content| !content.is_empty());
         let key = self.checkpoint_key();
         Ok(found.and_then(|content| Checkpoint::from_bytes(content, &key, parameters)))
+    }
+
+    /// Where checkpoints lie. A second training begins anew after an interruption: the checkpoint of the first, from which both follow,
+    /// stays.
+    fn checkpoints(&self) -> Option<&dyn Checkpoints> {
+        let is_first = self.refit_epochs.is_none();
+        self.control.checkpoints.as_deref().filter(|_| is_first)
     }
 
     /// The hash of the rows, and the options as text without the number of ranks.
@@ -149,7 +163,7 @@ impl Training<'_> {
         history: &[EpochRecord],
         best: &Best,
     ) -> Result<()> {
-        let Some(checkpoints) = &self.control.checkpoints else {
+        let Some(checkpoints) = self.checkpoints() else {
             return Ok(());
         };
         let is_due = match self.options.checkpoint_every {
@@ -168,6 +182,7 @@ impl Training<'_> {
                 epochs_since: best.epochs_since,
             },
             weights: descent.weights()?,
+            average: descent.average()?,
             best_weights: best.weights.clone(),
             optimizer: descent.optimizer()?,
         };
@@ -195,6 +210,7 @@ mod tests {
                 epochs_since: 3,
             },
             weights: vec![1.0, -0.0],
+            average: Some(vec![0.75, 0.25]),
             best_weights: vec![0.5, f32::MIN_POSITIVE],
             optimizer: OptimizerState::Adamw {
                 mean: vec![0.1, 0.2],

@@ -39,8 +39,16 @@ impl Training<'_> {
         let mut history = Vec::with_capacity(epochs);
         let mut best = Best::new(weights.clone());
         let (mut is_over, mut notice) = (false, None);
+        // A second training has no evaluation rows that could stop it.
+        let (last, stops) = match self.refit_epochs {
+            Some(last) => (last.min(epochs), false),
+            None => (epochs, self.options.early_stop),
+        };
         let mut descent = match self.last_checkpoint(weights.len())? {
-            None => self.start(weights, state)?,
+            None => {
+                let average = (self.ema_decay > 0.0).then(|| weights.clone());
+                self.start(weights, average, state)?
+            }
             Some(last) => {
                 info!(
                     epochs = last.position.history.len(),
@@ -53,12 +61,17 @@ impl Training<'_> {
                     mark: f64::from_bits(last.position.best_mark),
                     epochs_since: last.position.epochs_since,
                 };
-                is_over = self.options.early_stop && best.epochs_since >= PATIENCE;
-                self.start(last.weights, last.optimizer)?
+                is_over = stops && best.epochs_since >= PATIENCE;
+                self.start(last.weights, last.average, last.optimizer)?
             }
         };
         let mut saved = Instant::now();
-        for epoch in history.len()..epochs {
+        let pace = Pace {
+            began: saved,
+            first: history.len(),
+            last,
+        };
+        for epoch in history.len()..last {
             if is_over {
                 break;
             }
@@ -70,22 +83,23 @@ impl Training<'_> {
             for (number, ranges) in Steps::new(shards, self.batch_size).enumerate() {
                 self.control.stop.check()?;
                 let (schedule, warmup) = (self.options.lr_schedule, self.options.warmup);
-                let factor =
-                    factor_of_step(schedule, warmup, epoch * steps + number, epochs * steps);
+                let taken = epoch * steps + number;
+                let factor = factor_of_step(schedule, warmup, taken, epochs * steps);
                 learn_rate = self.options.learn_rate * factor;
                 descent.step(&Step {
                     epoch,
                     number,
+                    taken,
                     ranges: &ranges,
                     learn_rate,
                 })?;
                 if last_report.elapsed() > PROGRESS_EVERY {
                     last_report = Instant::now();
-                    self.report_step(epoch, epochs, (number + 1) as f64 / steps as f64);
+                    self.report_step(&pace, epoch, (number + 1) as f64 / steps as f64);
                 }
             }
             let (loss, weight) = descent.take_loss()?;
-            let weights = descent.weights()?;
+            let weights = current(descent.as_ref())?;
             let record = EpochRecord {
                 epoch: epoch + 1,
                 train_loss: loss / weight.max(f64::MIN_POSITIVE),
@@ -94,7 +108,7 @@ impl Training<'_> {
                 duration_ms: began.elapsed().as_millis() as u64,
             };
             self.report_epoch(&record);
-            self.report_step(epoch, epochs, 1.0);
+            self.report_step(&pace, epoch, 1.0);
             let watched = record.eval_loss.unwrap_or(record.train_loss);
             let is_finite = watched.is_finite() && record.train_loss.is_finite();
             history.push(record);
@@ -104,16 +118,15 @@ impl Training<'_> {
             let has_stalled = best.record(watched, &weights, self.options.min_rel_progress);
             let is_out_of_time = self.end_epoch(epoch + 1, &weights)?;
             self.keep(&mut saved, descent.as_ref(), &history, &best)?;
-            is_over = self.options.early_stop && has_stalled;
-            if !is_over && epoch + 1 < epochs && is_out_of_time {
+            is_over = stops && has_stalled;
+            if !is_over && epoch + 1 < last && is_out_of_time {
                 notice = Some(self.out_of_time(epoch + 1));
                 is_over = true;
             }
         }
-        let weights = if self.options.early_stop {
-            best.weights
-        } else {
-            descent.weights()?
+        let weights = match stops {
+            true => best.weights,
+            false => current(descent.as_ref())?,
         };
         Ok(Solution {
             weights: widened(&weights),
@@ -122,17 +135,28 @@ impl Training<'_> {
         })
     }
 
-    /// A descent on the device of the training, from these weights and this state.
-    fn start(&self, weights: Vec<f32>, state: OptimizerState) -> Result<Box<dyn Descent + '_>> {
+    /// A descent on the device of the training, from these weights, their average and this state.
+    fn start(
+        &self,
+        weights: Vec<f32>,
+        average: Option<Vec<f32>>,
+        state: OptimizerState,
+    ) -> Result<Box<dyn Descent + '_>> {
         if state == OptimizerState::Als {
             return Ok(Box::new(AlsDescent::new(self, weights)?));
         }
         match &self.device {
             #[cfg(feature = "cuda")]
-            candle_core::Device::Cuda(gpu) => Ok(Box::new(
-                crate::train::gpu_descent::GpuDescent::new(self, gpu, &weights, &state)?,
-            )),
-            _ => Ok(Box::new(HostDescent::new(self, weights, state))),
+            candle_core::Device::Cuda(gpu) => {
+                Ok(Box::new(crate::train::gpu_descent::GpuDescent::new(
+                    self,
+                    gpu,
+                    &weights,
+                    average.as_deref(),
+                    &state,
+                )?))
+            }
+            _ => Ok(Box::new(HostDescent::new(self, weights, average, state))),
         }
     }
 
@@ -149,19 +173,36 @@ impl Training<'_> {
         self.prepared.shards.iter().map(order).collect()
     }
 
-    fn report_step(&self, epoch: usize, epochs: usize, share: f64) {
+    fn report_step(&self, pace: &Pace, epoch: usize, share: f64) {
         if self.collective.rank() > 0 {
             return;
         }
-        let done = epoch as f64 + share;
-        let elapsed = self.started.elapsed().as_secs_f64();
+        let done = (epoch - pace.first) as f64 + share;
+        let ahead = (pace.last - pace.first) as f64 - done;
+        let elapsed = pace.began.elapsed().as_secs_f64();
         self.control.report(|| Progress::Step {
             epoch: epoch + 1,
-            epochs,
+            epochs: pace.last,
             share,
             rows_per_second: done * self.prepared.train_rows() as f64 / elapsed,
-            remaining_s: elapsed / done * (epochs as f64 - done),
+            remaining_s: elapsed / done * ahead,
         });
+    }
+}
+
+/// From when on which epochs take time.
+struct Pace {
+    began: Instant,
+    /// The number of epochs done before, by an attempt that was interrupted.
+    first: usize,
+    last: usize,
+}
+
+/// The weights that the model would have now.
+fn current(descent: &dyn Descent) -> Result<Vec<f32>> {
+    match descent.average()? {
+        Some(average) => Ok(average),
+        None => descent.weights(),
     }
 }
 

@@ -17,6 +17,10 @@ pub(crate) trait Descent {
     fn take_loss(&mut self) -> Result<(f64, f64)>;
     /// The weights, flat.
     fn weights(&self) -> Result<Vec<f32>>;
+    /// The moving average of the weights, flat, if the training has one.
+    fn average(&self) -> Result<Option<Vec<f32>>> {
+        Ok(None)
+    }
     /// The state of the optimiser.
     fn optimizer(&self) -> Result<OptimizerState>;
 }
@@ -26,6 +30,8 @@ pub(crate) struct Step<'a> {
     pub(crate) epoch: usize,
     /// The number of the step in its epoch.
     pub(crate) number: usize,
+    /// The number of steps before it.
+    pub(crate) taken: usize,
     /// The range of rows of each shard, in the shard's order.
     pub(crate) ranges: &'a [Range<usize>],
     pub(crate) learn_rate: f64,

@@ -5,6 +5,7 @@
 //!                           ├─ linear: L-BFGS over all rows                         ┤
 //!                           └─ linear_reg: normal equations                         ┘
 //! ```
+//! A network may then learn all rows, evaluation rows too, from the beginning: see [`refit`](crate::train::refit).
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,8 +30,9 @@ use crate::train::base::Base;
 use crate::train::control::{Control, EpochRecord, Progress};
 use crate::train::losses::Losses;
 use crate::train::memory::working_bytes;
-use crate::train::prepare::prepare;
+use crate::train::prepare::{Prepared, prepare};
 use crate::train::raw::RankRows;
+pub use crate::train::refit::Refit;
 pub use crate::train::spec::TrainSpec;
 use crate::train::steps::Steps;
 use crate::train::training::{Solution, Training};
@@ -61,6 +63,8 @@ pub struct Trained {
     pub train_rows: u64,
     /// The number of evaluation rows.
     pub eval_rows: u64,
+    /// The second training, on all rows, if there was one: the weights are its weights, everything else is of the first.
+    pub refit: Option<Refit>,
     /// The number of rows left out because of a NULL.
     pub skipped_rows: u64,
     /// Notices for the user about the rows and the weights.
@@ -102,7 +106,7 @@ fn train(
     let options = &spec.options;
     let started = Instant::now();
     let helpers = helpers(control.threads.max(1))?;
-    let prepared = prepare(spec, model_type, rows, collective, &helpers, control)?;
+    let mut prepared = prepare(spec, model_type, rows, collective, &helpers, control)?;
     drop(helpers);
     let rank = collective.rank();
     info!(
@@ -147,14 +151,20 @@ fn train(
         precision: model_type.precision(),
         device: device.open()?,
         batch_size,
-        l2: options
-            .l2_reg
-            .unwrap_or_else(|| model_type.default_l2(prepared.train_rows())),
+        l2: l2(&prepared, model_type, options),
         epochs_default: match options.early_stop && prepared.eval_rows > 0 {
             true => model_type.default_epochs(Steps::count(prepared.train_rows(), batch_size)),
             // Nothing ends a descent that learns its rows by heart.
             false => EPOCHS_DEFAULT,
         },
+        ema_decay: options
+            .ema_decay
+            .unwrap_or_else(|| match options.l1_reg > 0.0 {
+                // An average of weights is not exactly zero, which is what the penalty is for.
+                true => 0.0,
+                false => model_type.default_ema_decay(),
+            }),
+        refit_epochs: None,
         base_weights,
         augmenter: Augmenter::of(options, &prepared.encoder)?,
         prepared: &prepared,
@@ -167,27 +177,21 @@ fn train(
         too_few_at_once(of_row, training.batch_size, &prepared.train_rows_by_shard)
     });
     too_few.iter().for_each(report);
-    let _held = control.reserve(
+    let held = control.reserve(
         working_bytes(&training, optimizer),
         "the weights, gradients and outputs of a step",
     )?;
-    let began = Instant::now();
     let Solution {
-        weights,
+        mut weights,
         mut history,
-        notice,
-    } = match optimizer {
-        Optimizer::NormalEquation => training.agreed(training.solve()?, optimizer)?,
-        Optimizer::Lbfgs => training.agreed(training.lbfgs()?, optimizer)?,
-        Optimizer::Adamw | Optimizer::Sgd | Optimizer::Als => training.descend(optimizer)?,
-    };
-    info!(
-        rank,
-        duration_ms = ms(began),
-        "found the weights of a model"
-    );
-    notice.iter().for_each(report);
+        mut notice,
+    } = training.solution(optimizer)?;
     let began = Instant::now();
+    // A training that is out of time has none for a second one.
+    let refit = match notice {
+        None => training.refit(model_type, optimizer, &history),
+        Some(_) => None,
+    };
     let unit = training.loss_unit();
     history.iter_mut().for_each(|record| {
         record.train_loss *= unit;
@@ -200,6 +204,53 @@ fn train(
         return Err(training.diverged(history.len()));
     }
     info!(rank, duration_ms = ms(began), "assessed a model");
+    let (train_rows, eval_rows) = (prepared.train_rows(), prepared.eval_rows);
+    let (losses, augmenter) = (training.losses, training.augmenter);
+    let (device_of_steps, base_weights) = (training.device, training.base_weights);
+    let (epochs_default, ema_decay) = (training.epochs_default, training.ema_decay);
+    drop(held);
+    let mut refitted = None;
+    if let Some(refit) = refit {
+        prepared = prepared.with_all_rows(control)?;
+        let second = Training {
+            network: network.as_ref(),
+            losses,
+            precision: model_type.precision(),
+            device: device_of_steps,
+            batch_size,
+            l2: l2(&prepared, model_type, options),
+            epochs_default,
+            ema_decay,
+            refit_epochs: Some(refit.epochs),
+            base_weights,
+            augmenter,
+            prepared: &prepared,
+            options,
+            collective,
+            control,
+            started,
+        };
+        let _held = control.reserve(
+            working_bytes(&second, optimizer),
+            "the weights, gradients and outputs of a step",
+        )?;
+        let solution = second.solution(optimizer)?;
+        match solution.notice {
+            None => {
+                weights = solution.weights;
+                refitted = Some(refit);
+            }
+            Some(ended) => {
+                notice = Some(format!(
+                    "{ended} of the second training, that of all rows; the model is that of the first"
+                ));
+            }
+        }
+        if weights.iter().any(|weight| !weight.is_finite()) {
+            return Err(second.diverged(refit.epochs));
+        }
+    }
+    notice.iter().for_each(report);
     let text_base = spec.base.as_ref().filter(|base| base.text_base().is_some());
     Ok(Trained {
         config: ModelConfig {
@@ -218,8 +269,9 @@ fn train(
         metrics: judged.metrics,
         train_loss,
         eval_loss,
-        train_rows: prepared.train_rows(),
-        eval_rows: prepared.eval_rows,
+        train_rows,
+        eval_rows,
+        refit: refitted,
         skipped_rows: prepared.skipped_rows,
         notices: prepared
             .notices
@@ -229,10 +281,34 @@ fn train(
             .chain(notice)
             .collect(),
         rows_hash: prepared.rows_hash,
-        batch_size: training.batch_size,
+        batch_size,
         optimizer,
         text_base: text_base.cloned(),
     })
+}
+
+/// The factor of half the squared weights in the loss.
+fn l2(prepared: &Prepared, model_type: &dyn ModelType, options: &TrainOptions) -> f64 {
+    let default = || model_type.default_l2(prepared.train_rows());
+    options.l2_reg.unwrap_or_else(default)
+}
+
+impl Training<'_> {
+    /// The weights that an optimiser or solver finds.
+    fn solution(&self, optimizer: Optimizer) -> Result<Solution> {
+        let began = Instant::now();
+        let solution = match optimizer {
+            Optimizer::NormalEquation => self.agreed(self.solve()?, optimizer),
+            Optimizer::Lbfgs => self.agreed(self.lbfgs()?, optimizer),
+            Optimizer::Adamw | Optimizer::Sgd | Optimizer::Als => self.descend(optimizer),
+        };
+        info!(
+            rank = self.collective.rank(),
+            duration_ms = ms(began),
+            "found the weights of a model"
+        );
+        solution
+    }
 }
 
 impl Trained {

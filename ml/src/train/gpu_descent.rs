@@ -17,6 +17,7 @@ use crate::device::kernels::{self, KernelLoss, KernelStep};
 use crate::model::flat::{add_tensor, gradient_of, tensors, variables};
 use crate::model::network::{Mode, Parameter, ParameterKind};
 use crate::model::trained::one_head;
+use crate::train::average;
 use crate::train::descent::{Descent, Step};
 use crate::train::loss::Loss;
 use crate::train::losses::Losses;
@@ -33,6 +34,8 @@ pub(crate) struct GpuDescent<'a> {
     training: &'a Training<'a>,
     gpu: &'a CudaDevice,
     variables: Vec<Var>,
+    /// The moving average of each parameter, if the training has one.
+    average: Option<Vec<Tensor>>,
     moments: Vec<GpuMoments>,
     /// Steps taken, for Adam.
     steps: i32,
@@ -80,6 +83,7 @@ impl<'a> GpuDescent<'a> {
         training: &'a Training<'a>,
         gpu: &'a CudaDevice,
         weights: &[f32],
+        average: Option<&[f32]>,
         state: &OptimizerState,
     ) -> Result<Self> {
         let specs = training.network.parameters();
@@ -109,6 +113,9 @@ impl<'a> GpuDescent<'a> {
             training,
             gpu,
             variables: variables(specs, weights, &training.device)?,
+            average: average
+                .map(|average| tensors(specs, average, &training.device))
+                .transpose()?,
             moments,
             steps: match state {
                 OptimizerState::Adamw { steps, .. } => *steps,
@@ -195,7 +202,8 @@ impl<'a> GpuDescent<'a> {
             }
         }
         self.apply(&gradients, step, scale)?;
-        self.follow(&statistics)
+        self.follow(&statistics)?;
+        self.move_average(step)
     }
 
     /// A step of a training with several shards: the ranks sum the gradients on the host.
@@ -215,7 +223,8 @@ impl<'a> GpuDescent<'a> {
         self.apply(&gradients, step, 1.0 / weight)?;
         statistics.iter_mut().for_each(|sum| *sum /= weight);
         let specs: Vec<Parameter> = running::statistics(specs).cloned().collect();
-        self.follow(&tensors(&specs, &statistics, &training.device)?)
+        self.follow(&tensors(&specs, &statistics, &training.device)?)?;
+        self.move_average(step)
     }
 
     /// The gradients summed over all shards and ranks in the fixed tree, then the sums of the statistics; and the sum of the
@@ -310,6 +319,17 @@ impl<'a> GpuDescent<'a> {
         Ok(())
     }
 
+    /// Moves the average of the weights towards those after a step.
+    fn move_average(&mut self, step: &Step<'_>) -> Result<()> {
+        let kept = f64::from(average::kept(self.training.ema_decay, step.taken));
+        let all = self.average.iter_mut().flatten().zip(&self.variables);
+        for (average, variable) in all {
+            let moved = (variable.as_detached_tensor() * (1.0 - kept))?;
+            *average = ((&*average * kept)? + moved)?;
+        }
+        Ok(())
+    }
+
     /// Downloads one vector of each parameter, and joins them.
     fn joined<'m>(
         &'m self,
@@ -362,6 +382,17 @@ impl Descent for GpuDescent<'_> {
             all.extend(variable.flatten_all()?.to_vec1::<f32>()?);
         }
         Ok(all)
+    }
+
+    fn average(&self) -> Result<Option<Vec<f32>>> {
+        let Some(average) = &self.average else {
+            return Ok(None);
+        };
+        let mut all = vec![];
+        for values in average {
+            all.extend(values.flatten_all()?.to_vec1::<f32>()?);
+        }
+        Ok(Some(all))
     }
 
     fn optimizer(&self) -> Result<OptimizerState> {

@@ -6,6 +6,7 @@ use std::ops::Range;
 use crate::Result;
 use crate::model::flat::{penalised, rates, variables};
 use crate::model::network::Mode;
+use crate::train::average;
 use crate::train::descent::{Descent, Step};
 use crate::train::optim::{OptimizerState, clip_norm};
 use crate::train::running;
@@ -15,6 +16,7 @@ use crate::train::training::Training;
 pub(crate) struct HostDescent<'a> {
     training: &'a Training<'a>,
     weights: Vec<f32>,
+    average: Option<Vec<f32>>,
     state: OptimizerState,
     penalised: Vec<bool>,
     /// The factor on the learning rate of each range of weights.
@@ -27,11 +29,13 @@ impl<'a> HostDescent<'a> {
     pub(crate) fn new(
         training: &'a Training<'a>,
         weights: Vec<f32>,
+        average: Option<Vec<f32>>,
         state: OptimizerState,
     ) -> Self {
         Self {
             training,
             weights,
+            average,
             state,
             penalised: penalised(training.network.parameters()),
             rates: rates(training.network),
@@ -105,6 +109,10 @@ impl Descent for HostDescent<'_> {
                 .step_with_rates(weights, &sum, &rates, penalty, &self.penalised);
             let parameters = self.training.network.parameters();
             running::follow(parameters, weights, &statistics);
+            if let Some(average) = &mut self.average {
+                let kept = average::kept(self.training.ema_decay, step.taken);
+                average::follow(average, weights, kept);
+            }
         }
         Ok(())
     }
@@ -115,6 +123,10 @@ impl Descent for HostDescent<'_> {
 
     fn weights(&self) -> Result<Vec<f32>> {
         Ok(self.weights.clone())
+    }
+
+    fn average(&self) -> Result<Option<Vec<f32>>> {
+        Ok(self.average.clone())
     }
 
     fn optimizer(&self) -> Result<OptimizerState> {

@@ -37,8 +37,8 @@ pub(crate) fn working_bytes(training: &Training<'_>, optimizer: Optimizer) -> us
         }
         // Each shard has a gradient, and its part of a sum; the solver remembers pairs of points and gradients.
         Optimizer::Lbfgs => (2 * shards + 2 * lbfgs::PAIRS_MAX + 8, BATCH_ROWS, 8),
-        // Weights, variables, gradients, the state of the optimiser, and the best weights so far.
-        Optimizer::Adamw | Optimizer::Sgd => (2 * shards + 12, training.batch_size, 4),
+        // Weights, their average, variables, gradients, the state of the optimiser, and the best weights so far.
+        Optimizer::Adamw | Optimizer::Sgd => (2 * shards + 14, training.batch_size, 4),
     };
     let rows = rows.min(prepared.train_rows() as usize);
     // Images that are changed are there before and after, and one of them in f32, twice.

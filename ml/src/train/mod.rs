@@ -9,7 +9,8 @@
 //!   `keys`, `texts`, `images`, `targets`
 //! * `training` the state that all optimisers and solvers share
 //! * `descend` the loop over epochs; `descent` the trait for its steps; `host_descent`, `gpu_descent` where they run
-//! * `steps`, `schedule` rows and learning rate of a step; `augment` changes of their images; `best` early stopping
+//! * `steps`, `schedule` rows and learning rate of a step; `augment` changes of their images; `average` of the weights; `best` early stopping
+//! * `refit` a second training, on all rows
 //! * `loss`, `losses`, `optim` loss functions of one target and of all, and optimisers; `running` the statistics that follow the rows of the steps
 //! * `solvers` linear models on all rows at once
 //! * `als` factorizations by alternating least squares
@@ -33,6 +34,7 @@ mod agreement;
 mod als;
 mod assess;
 mod augment;
+mod average;
 mod best;
 mod copies;
 mod counts;
@@ -46,6 +48,7 @@ mod judge;
 mod keys;
 mod label_counts;
 mod memory;
+mod refit;
 mod running;
 mod solvers;
 mod spec;

@@ -21,7 +21,9 @@ use crate::model::network::ModelType;
 use crate::model::options::NullHandling;
 use crate::train::base::Base;
 use crate::train::control::{Control, ReservedMemory};
-use crate::train::counts::{check_counts, gather_counts, merge_columns, merge_labels, notices};
+use crate::train::counts::{
+    ShardCounts, check_counts, gather_counts, merge_columns, merge_labels, notices,
+};
 use crate::train::images::image_encoders;
 use crate::train::keys::gather_keys;
 use crate::train::losses::check_weights;
@@ -65,6 +67,8 @@ pub struct Prepared {
     pub train_rows_by_shard: Vec<u64>,
     /// The evaluation rows of all ranks.
     pub eval_rows: u64,
+    /// Evaluation rows of every shard.
+    pub eval_rows_by_shard: Vec<u64>,
     /// Rows left out because of a NULL.
     pub skipped_rows: u64,
     /// Notices for the user about the rows and the options.
@@ -182,17 +186,21 @@ pub fn prepare(
         });
     }
     drop((raw_held, parts_held, texts_held));
-    let mut train_rows_by_shard = vec![0; shard_count];
-    counts
-        .iter()
-        .for_each(|shard| train_rows_by_shard[shard.number] = shard.train_rows);
+    let by_shard = |rows: &dyn Fn(&ShardCounts) -> u64| {
+        let mut all = vec![0; shard_count];
+        counts
+            .iter()
+            .for_each(|shard| all[shard.number] = rows(shard));
+        all
+    };
     Ok(Prepared {
         columns: columns.clone(),
         encoder,
         imputed: frequent,
         labels: targets.labels(),
         shards,
-        train_rows_by_shard,
+        train_rows_by_shard: by_shard(&|shard| shard.train_rows),
+        eval_rows_by_shard: by_shard(&|shard| shard.eval_rows),
         eval_rows: counts.iter().map(|shard| shard.eval_rows).sum(),
         notices: [
             notices(&counts, &of_labels, columns),

@@ -32,6 +32,10 @@ pub(crate) struct Training<'a> {
     pub(crate) l2: f64,
     /// The number of epochs of a descent if the options set none.
     pub(crate) epochs_default: usize,
+    /// The share of its old value that the moving average of the weights keeps at a step; 0 if there is no average.
+    pub(crate) ema_decay: f64,
+    /// The number of epochs of the second training, on all rows; `None` for the first.
+    pub(crate) refit_epochs: Option<usize>,
     /// The weights of the base model, if there is one.
     pub(crate) base_weights: Option<Vec<f64>>,
     pub(crate) prepared: &'a Prepared,
@@ -169,8 +173,10 @@ impl Training<'_> {
         format!("max_runtime_s = {seconds} ended the training after epoch {epochs}")
     }
 
+    /// Tells the user of an epoch. Those of a second training are not told: they have no evaluation loss.
     pub(crate) fn report_epoch(&self, record: &EpochRecord) {
         if self.collective.rank() == 0
+            && self.refit_epochs.is_none()
             && let Some(record) = in_unit(record, self.loss_unit())
         {
             self.control.report(|| Progress::Epoch(record));

@@ -60,6 +60,15 @@ impl Training<'_> {
         let (model, version) = (self.text("model")?, self.text("version")?);
         let rows = counted(&self.text("train_rows")?, "row");
         let epochs = counted(&self.text("epochs")?, "epoch");
+        let refit = match self.number("refit_epochs")? {
+            None => " and".to_owned(),
+            Some(epochs) => {
+                let of_side = |name: &str| Ok(self.number(name)?.unwrap_or_default());
+                let rows = of_side("train_rows")? + of_side("eval_rows")?;
+                let epochs = counted(&epochs.to_string(), "epoch");
+                format!(", then on all {rows} rows in {epochs},")
+            }
+        };
         let seconds = self.number("duration_ms")?.unwrap_or_default() / 1_000.0;
         let device = self.text("device")?;
         let skipped = match self.text("skipped_rows")?.as_str() {
@@ -67,7 +76,7 @@ impl Training<'_> {
             skipped => format!("; {} left out", counted(skipped, "row")),
         };
         Ok(format!(
-            "model {model} {status}: version {version}, trained on {rows} in {epochs} and {seconds:.1} s on {device}{skipped}"
+            "model {model} {status}: version {version}, trained on {rows} in {epochs}{refit} {seconds:.1} s on {device}{skipped}"
         ))
     }
 
@@ -76,6 +85,12 @@ impl Training<'_> {
         let eval_loss = self.number("eval_loss")?;
         let mut figures = match self.text("eval_rows")?.as_str() {
             "0" => "on these rows:".to_owned(),
+            rows if self.number("refit_epochs")?.is_some() => {
+                format!(
+                    "on {} that the first training did not see:",
+                    counted(rows, "row")
+                )
+            }
             rows => format!("on {} that training did not see:", counted(rows, "row")),
         };
         if let Some(value) = self.number("metric_value")? {
@@ -131,6 +146,15 @@ mod tests {
     use super::*;
 
     fn result(status: &str, eval: Option<(i64, f64)>, skipped: i64) -> String {
+        result_with(status, eval, skipped, None)
+    }
+
+    fn result_with(
+        status: &str,
+        eval: Option<(i64, f64)>,
+        skipped: i64,
+        refit_epochs: Option<i64>,
+    ) -> String {
         let text = |text: &str| Arc::new(StringArray::from(vec![text])) as ArrayRef;
         let count = |count: i64| Arc::new(Int64Array::from(vec![count])) as ArrayRef;
         let number = |number: Option<f64>| Arc::new(Float64Array::from(vec![number])) as ArrayRef;
@@ -151,6 +175,7 @@ mod tests {
             text("cpu"),
             count(2),
             count(8),
+            Arc::new(Int64Array::from(vec![refit_epochs])),
         ];
         let batch = RecordBatch::try_new(result_schema(), columns).unwrap();
         assert!(is_training(&batch.schema()));
@@ -159,6 +184,15 @@ mod tests {
         let mut out = Vec::new();
         render(&batch, &mut out).unwrap();
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_second_training_is_told_too() {
+        assert_eq!(
+            result_with("CREATED", Some((30, 0.2526)), 0, Some(39)),
+            "model m was created: version 2, trained on 120 rows in 1 epoch, then on all 150 rows in 39 epochs, 1.3 s on cpu\n\
+             on 30 rows that the first training did not see: accuracy 0.9667, loss 0.2526 (training rows 1.234e-5)\n"
+        );
     }
 
     #[test]
