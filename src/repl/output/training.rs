@@ -63,8 +63,8 @@ impl Training<'_> {
         let refit = match self.number("refit_epochs")? {
             None => " and".to_owned(),
             Some(epochs) => {
-                let of_side = |name: &str| Ok(self.number(name)?.unwrap_or_default());
-                let rows = of_side("train_rows")? + of_side("eval_rows")?;
+                let trained = self.number("train_rows")?.unwrap_or_default();
+                let rows = trained + self.number("eval_rows")?.unwrap_or_default();
                 let epochs = counted(&epochs.to_string(), "epoch");
                 format!(", then on all {rows} rows in {epochs},")
             }
