@@ -13,7 +13,8 @@ pub(crate) fn kept(decay: f64, taken: usize) -> f32 {
 /// Moves the average towards the weights.
 pub(crate) fn follow(average: &mut [f32], weights: &[f32], kept: f32) {
     for (average, weight) in average.iter_mut().zip(weights) {
-        *average = kept * *average + (1.0 - kept) * weight;
+        // Weights that stay are their average, to the bit.
+        *average += (1.0 - kept) * (weight - *average);
     }
 }
 
@@ -33,5 +34,9 @@ mod tests {
         assert_eq!(kept(0.9, 1_000), 0.9);
         follow(&mut average, &[11.0, 2.0], kept(0.9, 1_000));
         assert!((average[0] - 2.0).abs() < 1e-3, "{average:?}");
+        let weights = [0.1f32, -0.7];
+        average = weights;
+        follow(&mut average, &weights, kept(0.98, 77));
+        assert_eq!(average, weights);
     }
 }

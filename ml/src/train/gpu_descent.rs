@@ -324,8 +324,8 @@ impl<'a> GpuDescent<'a> {
         let kept = f64::from(average::kept(self.training.ema_decay, step.taken));
         let all = self.average.iter_mut().flatten().zip(&self.variables);
         for (average, variable) in all {
-            let moved = (variable.as_detached_tensor() * (1.0 - kept))?;
-            *average = ((&*average * kept)? + moved)?;
+            let way = (variable.as_detached_tensor() - &*average)?;
+            *average = (&*average + (way * (1.0 - kept))?)?;
         }
         Ok(())
     }
