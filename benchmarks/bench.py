@@ -216,7 +216,8 @@ def external(name, location):
 def network_options(extra=""):
     return (
         f"model_type = 'dnn_classifier', hidden_units = {HIDDEN}, batch_size = {TRAIN_BATCH}, epochs = {EPOCHS}, "
-        f"learn_rate = {LEARN_RATE}, optimizer = 'adamw', early_stop = false, data_split_method = 'none'{extra}"
+        f"learn_rate = {LEARN_RATE}, optimizer = 'adamw', early_stop = false, data_split_method = 'none', "
+        f"l2_reg = 0, ema_decay = 0{extra}"
     )
 
 

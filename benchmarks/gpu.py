@@ -624,7 +624,7 @@ def bench_train(context):
     rows = context["train_rows"] // 16 * 16
     train = (
         f"TRAIN OR REPLACE MODEL trained TARGET label OPTIONS (model_type = 'dnn_classifier', hidden_units = {HIDDEN}, batch_size = {TRAIN_BATCH}, "
-        f"epochs = {EPOCHS}, learn_rate = {LEARN_RATE}, early_stop = false, data_split_method = 'none', device = '{{}}'{{}}) AS SELECT {COLUMNS}, label FROM train_rows"
+        f"epochs = {EPOCHS}, learn_rate = {LEARN_RATE}, early_stop = false, data_split_method = 'none', l2_reg = 0, ema_decay = 0, device = '{{}}'{{}}) AS SELECT {COLUMNS}, label FROM train_rows"
     )
     ours = []
     for where, extra in [(device, ""), (device, ""), (device, ", shards = 8"), ("cpu", "")]:

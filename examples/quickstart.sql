@@ -3,12 +3,12 @@
 CREATE EXTERNAL TABLE penguins STORED AS CSV
 LOCATION 'sql-tests/data/penguins.csv' OPTIONS ('format.has_header' 'true');
 
--- Strings become categories, numbers are standardised; a fifth of the rows is kept for evaluation.
+-- Strings become categories, numbers are standardised. A fifth of the rows evaluates first; then all rows train.
 TRAIN MODEL species TARGET species
 OPTIONS (model_type = 'dnn_classifier', null_handling = 'skip')
 AS SELECT island, bill_length_mm, bill_depth_mm, flipper_length_mm, body_mass_g, sex, species FROM penguins;
 
--- How good is the model on rows that it has not seen?
+-- How good is the model on rows that it had not seen?
 SELECT round(accuracy, 3) AS accuracy, round(log_loss, 3) AS log_loss, rows, split FROM evaluate(species);
 
 -- The input rows with a prediction. A bird with a missing measurement gets NULL.

@@ -9,6 +9,9 @@ pub enum Error {
     /// An option out of range, or data that cannot be trained on.
     #[error("{0}")]
     Invalid(String),
+    /// A training whose loss is no longer finite, which all ranks see at once.
+    #[error("{0}")]
+    Diverged(String),
     /// A column of a type that does not fit.
     #[error("{0}")]
     Type(String),

@@ -64,7 +64,7 @@ pub(crate) fn ml_err(error: vatic_ml::Error) -> DataFusionError {
     use vatic_ml::Error;
     let state = match &error {
         Error::Null(_) => SqlState::Null,
-        Error::Invalid(_) => SqlState::InvalidParameter,
+        Error::Invalid(_) | Error::Diverged(_) => SqlState::InvalidParameter,
         Error::Type(_) => SqlState::TypeMismatch,
         Error::Unsupported(_) => SqlState::Unsupported,
         Error::Corrupt(_) | Error::Io(_) => SqlState::Io,

@@ -201,6 +201,7 @@ impl ProgressLine {
                         share,
                         rows_per_second,
                         remaining_s,
+                        is_refit,
                     },
             } => {
                 let loss = self
@@ -209,8 +210,12 @@ impl ProgressLine {
                     .unwrap_or_else(PoisonError::into_inner)
                     .clone()
                     .unwrap_or_default();
+                let (loss, of_all) = match is_refit {
+                    true => (String::new(), " on all rows"),
+                    false => (loss, ""),
+                };
                 let message = format!(
-                    "{model}: epoch {epoch} of {epochs}{loss}, {rows_per_second:.0} rows/s, {} left",
+                    "{model}: epoch {epoch} of {epochs}{of_all}{loss}, {rows_per_second:.0} rows/s, {} left",
                     duration(*remaining_s)
                 );
                 self.draw(

@@ -231,7 +231,8 @@ fn of_training(run: &RunSummary) -> Vec<(&'static str, String)> {
         (of_split, metrics.collect::<Vec<_>>().join(", ")),
     ];
     if let Some(refit) = run.refit {
-        let text = format!("on all {} rows in {} epochs", refit.rows, refit.epochs);
+        let plural = if refit.epochs == 1 { "" } else { "s" };
+        let text = format!("on {} rows in {} epoch{plural}", refit.rows, refit.epochs);
         properties.push(("refit", text));
     }
     properties.push(("rows_hash", run.rows_hash.clone()));

@@ -149,7 +149,7 @@ pub const OPTIONS: &[TrainOption] = &[
     TrainOption {
         name: "epochs",
         takes: "whole number",
-        default: "50, or up to 500 for a dnn model of few rows, or 500 iterations of lbfgs, or 20 of als",
+        default: "50, or 50 to 500 for dnn models, or 500 iterations of lbfgs, or 20 of als",
         description: "maximum number of passes over the rows",
         data_type: DataType::Int64,
     },
@@ -199,7 +199,7 @@ pub const OPTIONS: &[TrainOption] = &[
         name: "ema_decay",
         takes: "number from 0 to below 1",
         default: "0, or 0.98 for dnn models without l1_reg",
-        description: "part of its old value that a moving average of the weights keeps at each step; the model has the average, or the weights if 0",
+        description: "fraction of its old value that the moving average of the weights keeps at each step; the model gets the average; 0: no average",
         data_type: DataType::Float64,
     },
     TrainOption {
@@ -226,8 +226,8 @@ pub const OPTIONS: &[TrainOption] = &[
     TrainOption {
         name: "refit",
         takes: "boolean",
-        default: "true for dnn models of up to 10000 rows with method hash and early_stop, else false",
-        description: "train a second time from the beginning, on all rows, for as many epochs as were best",
+        default: "true for dnn models of up to 10,000 rows with early_stop and data_split_method hash, else false",
+        description: "train a second time, on all rows, for as many epochs as were best",
         data_type: DataType::Boolean,
     },
     TrainOption {

@@ -20,7 +20,7 @@ use crate::{Error, Result, random};
 
 pub use crate::data::labels::Task;
 
-/// The epochs of a descent, if neither the options nor the model type have another number.
+/// The epochs of a descent whose number neither the options nor the model type decide.
 pub(crate) const EPOCHS_DEFAULT: usize = 50;
 
 /// A type of model that TRAIN MODEL can train. To add a type, implement this trait and append the type to
@@ -120,7 +120,7 @@ pub trait ModelType: Debug + Send + Sync {
     fn default_l2(&self, _train_rows: u64) -> f64 {
         0.0
     }
-    /// The default number of epochs of so many steps, if early stopping on evaluation rows may end the descent before.
+    /// The default number of epochs, each of so many steps, of a descent that early stopping may end.
     fn default_epochs(&self, _steps: usize) -> usize {
         EPOCHS_DEFAULT
     }
@@ -128,8 +128,8 @@ pub trait ModelType: Debug + Send + Sync {
     fn default_ema_decay(&self) -> f64 {
         0.0
     }
-    /// Whether a second training takes all rows by default, if there are few.
-    fn refits(&self) -> bool {
+    /// The default of `refit` for a table of few rows.
+    fn default_refit(&self) -> bool {
         false
     }
     /// The default optimiser.

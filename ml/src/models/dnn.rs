@@ -6,11 +6,13 @@ use crate::data::encode::shape::InputShape;
 use crate::model::network::{EPOCHS_DEFAULT, ModelType, Network, Task};
 use crate::model::options::TrainOptions;
 
-/// Few rows make few steps in an epoch, so a number of epochs that is enough for many rows ends the descent of few rows midway
-/// (decision 0068).
-const STEPS_MIN: usize = 10_000;
+/// The steps that the default epochs make together. Few rows make few steps in an epoch, so 50 epochs would end too early (decision
+/// 0068).
+const STEPS_DEFAULT: usize = 10_000;
+/// The most epochs by default, however few the steps.
 const EPOCHS_MAX: usize = 500;
-/// An average over some fifty steps: what a falling learning rate does, without knowing the last step beforehand.
+/// An average over some fifty steps. It calms the last steps as a falling learning rate does, but need not know which step is the
+/// last.
 const EMA_DECAY: f64 = 0.98;
 
 /// A perceptron that predicts a class or a number.
@@ -35,7 +37,7 @@ impl ModelType for Dnn {
     }
 
     fn default_epochs(&self, steps: usize) -> usize {
-        STEPS_MIN
+        STEPS_DEFAULT
             .div_ceil(steps.max(1))
             .clamp(EPOCHS_DEFAULT, EPOCHS_MAX)
     }
@@ -44,7 +46,7 @@ impl ModelType for Dnn {
         EMA_DECAY
     }
 
-    fn refits(&self) -> bool {
+    fn default_refit(&self) -> bool {
         true
     }
 

@@ -1,10 +1,11 @@
 //! The moving average of the weights over the steps of a descent.
 //!
-//! Averaging follows the weights more calmly than the steps do (Polyak and Juditsky, "Acceleration of stochastic approximation by
-//! averaging", 1992), so a constant learning rate ends as near to the minimum as one that falls.
+//! The average moves more calmly than the weights (Polyak and Juditsky, "Acceleration of stochastic approximation by averaging",
+//! 1992), so a constant learning rate ends as near to the minimum as one that falls.
 
-/// The share of the old average that stays in the step after `taken` others: `decay`, and less in the first steps, which forget the
-/// weights at random from which a descent starts. The rule is that of TensorFlow's `ExponentialMovingAverage`.
+/// The fraction of the old average that stays after a step, when `taken` steps came before it. It is `decay`, but less in the first
+/// steps: the random weights that a descent starts from are soon forgotten. The rule is that of TensorFlow's
+/// `ExponentialMovingAverage`.
 pub(crate) fn kept(decay: f64, taken: usize) -> f32 {
     let taken = taken as f64;
     decay.min((1.0 + taken) / (10.0 + taken)) as f32

@@ -138,8 +138,8 @@ impl Training<'_> {
         Ok(found.and_then(|content| Checkpoint::from_bytes(content, &key, parameters)))
     }
 
-    /// Where checkpoints lie. A second training begins anew after an interruption: the checkpoint of the first, from which both follow,
-    /// stays.
+    /// The store of checkpoints, for the first training only. An interrupted second training begins anew, after the checkpoint of the
+    /// first, which must stay.
     fn checkpoints(&self) -> Option<&dyn Checkpoints> {
         let is_first = self.refit_epochs.is_none();
         self.control.checkpoints.as_deref().filter(|_| is_first)
@@ -152,7 +152,11 @@ impl Training<'_> {
             ..self.options.clone()
         };
         let device = if self.device.is_cpu() { "host" } else { "gpu" };
-        format!("{:032x} {device} {options:?}", self.prepared.rows_hash)
+        let defaults = (self.l2, self.ema_decay, self.epochs_default);
+        format!(
+            "{:032x} {device} {defaults:?} {options:?}",
+            self.prepared.rows_hash
+        )
     }
 
     /// Saves a checkpoint if one is due.

@@ -62,6 +62,9 @@ pub enum Progress {
         rows_per_second: f64,
         /// Seconds to the end of the last epoch, without early stopping.
         remaining_s: f64,
+        /// Whether it is the second training, on all rows.
+        #[serde(default)]
+        is_refit: bool,
     },
     /// At the end of an epoch.
     Epoch(EpochRecord),

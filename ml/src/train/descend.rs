@@ -39,9 +39,9 @@ impl Training<'_> {
         let mut history = Vec::with_capacity(epochs);
         let mut best = Best::new(weights.clone());
         let (mut is_over, mut notice) = (false, None);
-        // A second training has no evaluation rows that could stop it.
-        let (last, stops) = match self.refit_epochs {
-            Some(last) => (last.min(epochs), false),
+        // A second training has no evaluation rows that could stop it early.
+        let (epochs_max, may_stop) = match self.refit_epochs {
+            Some(refit) => (refit.min(epochs), false),
             None => (epochs, self.options.early_stop),
         };
         let mut descent = match self.last_checkpoint(weights.len())? {
@@ -49,29 +49,30 @@ impl Training<'_> {
                 let average = (self.ema_decay > 0.0).then(|| weights.clone());
                 self.start(weights, average, state)?
             }
-            Some(last) => {
+            Some(checkpoint) => {
                 info!(
-                    epochs = last.position.history.len(),
+                    epochs = checkpoint.position.history.len(),
                     "resumed from a checkpoint"
                 );
-                history = last.position.history;
+                history = checkpoint.position.history;
                 best = Best {
-                    weights: last.best_weights,
-                    loss: f64::from_bits(last.position.best_loss),
-                    mark: f64::from_bits(last.position.best_mark),
-                    epochs_since: last.position.epochs_since,
+                    weights: checkpoint.best_weights,
+                    loss: f64::from_bits(checkpoint.position.best_loss),
+                    mark: f64::from_bits(checkpoint.position.best_mark),
+                    epochs_since: checkpoint.position.epochs_since,
                 };
-                is_over = stops && best.epochs_since >= PATIENCE;
-                self.start(last.weights, last.average, last.optimizer)?
+                is_over = may_stop && best.epochs_since >= PATIENCE;
+                self.start(checkpoint.weights, checkpoint.average, checkpoint.optimizer)?
             }
         };
         let mut saved = Instant::now();
         let pace = Pace {
-            began: saved,
-            first: history.len(),
-            last,
+            began: Instant::now(),
+            epochs_before: history.len(),
+            epochs_max,
+            is_refit: self.refit_epochs.is_some(),
         };
-        for epoch in history.len()..last {
+        for epoch in history.len()..epochs_max {
             if is_over {
                 break;
             }
@@ -84,6 +85,7 @@ impl Training<'_> {
                 self.control.stop.check()?;
                 let (schedule, warmup) = (self.options.lr_schedule, self.options.warmup);
                 let taken = epoch * steps + number;
+                // A second training falls as the first did, up to its best epoch: the schedule has the epochs of the first.
                 let factor = factor_of_step(schedule, warmup, taken, epochs * steps);
                 learn_rate = self.options.learn_rate * factor;
                 descent.step(&Step {
@@ -99,11 +101,14 @@ impl Training<'_> {
                 }
             }
             let (loss, weight) = descent.take_loss()?;
-            let weights = current(descent.as_ref())?;
+            let weights = weights_of_model(descent.as_ref())?;
             let record = EpochRecord {
                 epoch: epoch + 1,
                 train_loss: loss / weight.max(f64::MIN_POSITIVE),
-                eval_loss: self.eval_loss(&widened(&weights))?,
+                eval_loss: match self.refit_epochs {
+                    None => self.eval_loss(&widened(&weights))?,
+                    Some(_) => None,
+                },
                 learn_rate: has_learn_rate.then_some(learn_rate),
                 duration_ms: began.elapsed().as_millis() as u64,
             };
@@ -118,15 +123,15 @@ impl Training<'_> {
             let has_stalled = best.record(watched, &weights, self.options.min_rel_progress);
             let is_out_of_time = self.end_epoch(epoch + 1, &weights)?;
             self.keep(&mut saved, descent.as_ref(), &history, &best)?;
-            is_over = stops && has_stalled;
-            if !is_over && epoch + 1 < last && is_out_of_time {
+            is_over = may_stop && has_stalled;
+            if !is_over && epoch + 1 < epochs_max && is_out_of_time {
                 notice = Some(self.out_of_time(epoch + 1));
                 is_over = true;
             }
         }
-        let weights = match stops {
+        let weights = match may_stop {
             true => best.weights,
-            false => current(descent.as_ref())?,
+            false => weights_of_model(descent.as_ref())?,
         };
         Ok(Solution {
             weights: widened(&weights),
@@ -177,29 +182,32 @@ impl Training<'_> {
         if self.collective.rank() > 0 {
             return;
         }
-        let done = (epoch - pace.first) as f64 + share;
-        let ahead = (pace.last - pace.first) as f64 - done;
+        let done = (epoch - pace.epochs_before) as f64 + share;
+        let ahead = (pace.epochs_max - pace.epochs_before) as f64 - done;
         let elapsed = pace.began.elapsed().as_secs_f64();
         self.control.report(|| Progress::Step {
             epoch: epoch + 1,
-            epochs: pace.last,
+            epochs: pace.epochs_max,
             share,
             rows_per_second: done * self.prepared.train_rows() as f64 / elapsed,
             remaining_s: elapsed / done * ahead,
+            is_refit: pace.is_refit,
         });
     }
 }
 
-/// From when on which epochs take time.
+/// What the time that remains is reckoned from.
 struct Pace {
     began: Instant,
-    /// The number of epochs done before, by an attempt that was interrupted.
-    first: usize,
-    last: usize,
+    /// Epochs that an interrupted attempt has done.
+    epochs_before: usize,
+    /// The number of the last epoch, without early stopping.
+    epochs_max: usize,
+    is_refit: bool,
 }
 
-/// The weights that the model would have now.
-fn current(descent: &dyn Descent) -> Result<Vec<f32>> {
+/// The weights that a model of this moment has: the average, if there is one.
+fn weights_of_model(descent: &dyn Descent) -> Result<Vec<f32>> {
     match descent.average()? {
         Some(average) => Ok(average),
         None => descent.weights(),

@@ -13,21 +13,23 @@ use std::time::Instant;
 use candle_core::Device;
 use tracing::info;
 
-use crate::Result;
 use crate::collective::Collective;
+use crate::data::columns::Column;
+use crate::data::encode::shape::InputShape;
 use crate::data::encode::tabular::Encoder;
 use crate::data::labels::outputs_of;
 use crate::device::{DeviceName, HOST};
 use crate::model::Model;
 use crate::model::compute::LoadOptions;
 use crate::model::metrics::Metric;
-use crate::model::network::{EPOCHS_DEFAULT, ModelType};
+use crate::model::network::{EPOCHS_DEFAULT, ModelType, Network};
 use crate::model::options::{Freeze, Optimizer, TrainOptions};
 use crate::model::text::{TextModel, network_of};
 use crate::model::trained::{ModelConfig, TrainedModel};
 use crate::train::augment::Augmenter;
 use crate::train::base::Base;
 use crate::train::control::{Control, EpochRecord, Progress};
+use crate::train::judge::Judged;
 use crate::train::losses::Losses;
 use crate::train::memory::working_bytes;
 use crate::train::prepare::{Prepared, prepare};
@@ -37,6 +39,7 @@ pub use crate::train::spec::TrainSpec;
 use crate::train::steps::Steps;
 use crate::train::training::{Solution, Training};
 use crate::worker::helpers;
+use crate::{Error, Result};
 
 /// The version of the model files that this build writes.
 pub const FORMAT_VERSION: u32 = 1;
@@ -55,7 +58,7 @@ pub struct Trained {
     pub history: Vec<EpochRecord>,
     /// Metrics of the evaluation rows, or of the training rows if there are none.
     pub metrics: Vec<Metric>,
-    /// Mean loss of the training rows under the final weights.
+    /// Mean loss of the training rows under the weights of the first training.
     pub train_loss: f64,
     /// Mean loss of the evaluation rows, if there are any.
     pub eval_loss: Option<f64>,
@@ -63,7 +66,7 @@ pub struct Trained {
     pub train_rows: u64,
     /// The number of evaluation rows.
     pub eval_rows: u64,
-    /// The second training, on all rows, if there was one: the weights are its weights, everything else is of the first.
+    /// The second training, if there was one. The weights are its weights; all figures are those of the first.
     pub refit: Option<Refit>,
     /// The number of rows left out because of a NULL.
     pub skipped_rows: u64,
@@ -82,9 +85,9 @@ pub struct Trained {
 /// Trains on the rows of this rank together with all other ranks.
 ///
 /// # Errors
-/// The errors of [`prepare`]; [`Invalid`](crate::Error::Invalid) if the loss is not finite;
-/// [`Unsupported`](crate::Error::Unsupported) if the ranks hold different weights;
-/// [`Cancelled`](crate::Error::Cancelled); [`Peer`](crate::Error::Peer) if another rank failed.
+/// The errors of [`prepare`]; [`Diverged`](Error::Diverged) if the loss is not finite;
+/// [`Unsupported`](Error::Unsupported) if the ranks hold different weights;
+/// [`Cancelled`](Error::Cancelled); [`Peer`](Error::Peer) if another rank failed.
 pub fn fit(
     spec: &TrainSpec,
     model_type: &dyn ModelType,
@@ -106,7 +109,7 @@ fn train(
     let options = &spec.options;
     let started = Instant::now();
     let helpers = helpers(control.threads.max(1))?;
-    let mut prepared = prepare(spec, model_type, rows, collective, &helpers, control)?;
+    let prepared = prepare(spec, model_type, rows, collective, &helpers, control)?;
     drop(helpers);
     let rank = collective.rank();
     info!(
@@ -125,158 +128,100 @@ fn train(
     let network = network_of(spec.base.as_deref(), model_type, of_rows, options)?;
     let device = agreed_device(spec, model_type, collective)?;
     let base = Base::of(spec)?;
-    let optimizer = options.optimizer.unwrap_or_else(|| {
-        match model_type.default_optimizer(shape, options) {
-            // A solution in closed form begins nowhere.
-            Optimizer::NormalEquation if base.is_some() => Optimizer::Lbfgs,
-            optimizer => optimizer,
-        }
-    });
-    let weights = |base: Base<'_>| base.weights(network.as_ref(), &prepared.encoder, options.seed);
-    let encoder = spec.base.as_deref().and_then(Model::text_base);
-    let encoder = encoder.filter(|_| options.text.freeze != Freeze::Encoder);
-    let base_weights = match encoder {
-        Some(encoder) => Some(encoder.weights(network.as_ref(), options.seed)?),
-        None => base.map(weights).transpose()?,
-    };
-    let batch_size = match (options.batch_size, optimizer) {
-        // A sweep takes all rows.
-        (_, Optimizer::Als) => prepared.train_rows().max(1) as usize,
-        (Some(rows), _) => rows,
-        (None, _) => default_batch_size(prepared.train_rows()),
-    };
-    let training = Training {
+    let optimizer = optimizer_of(model_type, options, shape, base.is_some());
+    let batch_size = batch_size(options, optimizer, prepared.train_rows());
+    let mut training = Training {
+        model_type,
         network: network.as_ref(),
         losses: Losses::of(&spec.columns.targets, &prepared.labels, options)?,
         precision: model_type.precision(),
         device: device.open()?,
         batch_size,
-        l2: l2(&prepared, model_type, options),
-        epochs_default: match options.early_stop && prepared.eval_rows > 0 {
-            true => model_type.default_epochs(Steps::count(prepared.train_rows(), batch_size)),
-            // Nothing ends a descent that learns its rows by heart.
-            false => EPOCHS_DEFAULT,
-        },
-        ema_decay: options
-            .ema_decay
-            .unwrap_or_else(|| match options.l1_reg > 0.0 {
-                // An average of weights is not exactly zero, which is what the penalty is for.
-                true => 0.0,
-                false => model_type.default_ema_decay(),
-            }),
+        l2: l2(model_type, options, prepared.train_rows()),
+        epochs_default: epochs_default(model_type, options, &prepared, batch_size),
+        ema_decay: ema_decay(model_type, options),
         refit_epochs: None,
-        base_weights,
+        base_weights: base_weights(spec, base, network.as_ref(), &prepared.encoder)?,
         augmenter: Augmenter::of(options, &prepared.encoder)?,
-        prepared: &prepared,
+        // The fields before borrow the rows.
+        prepared,
         options,
         collective,
         control,
         started,
     };
     let too_few = network.normalised_numbers().and_then(|of_row| {
-        too_few_at_once(of_row, training.batch_size, &prepared.train_rows_by_shard)
+        too_few_at_once(of_row, batch_size, &training.prepared.train_rows_by_shard)
     });
     too_few.iter().for_each(report);
-    let held = control.reserve(
-        working_bytes(&training, optimizer),
-        "the weights, gradients and outputs of a step",
-    )?;
+    let bytes = working_bytes(&training, optimizer);
+    let _held = control.reserve(bytes, "the weights, gradients and outputs of a step")?;
+    let first = training.solution(optimizer)?;
+    let judged = training.judged(&first, &spec.columns.targets)?;
+    let train_rows = training.prepared.train_rows();
+    let eval_rows = training.prepared.eval_rows();
+    let refit_epochs = training.refit_after(optimizer, &first)?;
     let Solution {
         mut weights,
         mut history,
         mut notice,
-    } = training.solution(optimizer)?;
-    let began = Instant::now();
-    // A training that is out of time has none for a second one.
-    let refit = match notice {
-        None => training.refit(model_type, optimizer, &history),
-        Some(_) => None,
-    };
-    let unit = training.loss_unit();
-    history.iter_mut().for_each(|record| {
-        record.train_loss *= unit;
-        record.eval_loss = record.eval_loss.map(|loss| loss * unit);
-    });
-    let judged = training.judge(&weights, &spec.columns.targets)?;
-    let train_loss = judged.train_loss * unit;
-    let eval_loss = judged.eval_loss.map(|loss| loss * unit);
-    if !train_loss.is_finite() || weights.iter().any(|weight| !weight.is_finite()) {
-        return Err(training.diverged(history.len()));
-    }
-    info!(rank, duration_ms = ms(began), "assessed a model");
-    let (train_rows, eval_rows) = (prepared.train_rows(), prepared.eval_rows);
-    let (losses, augmenter) = (training.losses, training.augmenter);
-    let (device_of_steps, base_weights) = (training.device, training.base_weights);
-    let (epochs_default, ema_decay) = (training.epochs_default, training.ema_decay);
-    drop(held);
-    let mut refitted = None;
-    if let Some(refit) = refit {
-        prepared = prepared.with_all_rows(control)?;
-        let second = Training {
-            network: network.as_ref(),
-            losses,
-            precision: model_type.precision(),
-            device: device_of_steps,
-            batch_size,
-            l2: l2(&prepared, model_type, options),
-            epochs_default,
-            ema_decay,
-            refit_epochs: Some(refit.epochs),
-            base_weights,
-            augmenter,
-            prepared: &prepared,
-            options,
-            collective,
-            control,
-            started,
+    } = first;
+    let mut refit = None;
+    if let Some(epochs) = refit_epochs {
+        training = training.on_all_rows(epochs)?;
+        let more = working_bytes(&training, optimizer).saturating_sub(bytes);
+        let _more = control.reserve(more, "the order of all rows")?;
+        let ended = match training.solution(optimizer) {
+            Ok(second) => {
+                if second.notice.is_none() {
+                    weights = second.weights;
+                    let rows = training.prepared.train_rows();
+                    refit = Some(Refit { epochs, rows });
+                }
+                second.notice
+            }
+            // All ranks see at once that a loss is not finite.
+            Err(Error::Diverged(cause)) => Some(cause),
+            Err(error) => return Err(error),
         };
-        let _held = control.reserve(
-            working_bytes(&second, optimizer),
-            "the weights, gradients and outputs of a step",
-        )?;
-        let solution = second.solution(optimizer)?;
-        match solution.notice {
-            None => {
-                weights = solution.weights;
-                refitted = Some(refit);
-            }
-            Some(ended) => {
-                notice = Some(format!(
-                    "{ended} of the second training, that of all rows; the model is that of the first"
-                ));
-            }
-        }
-        if weights.iter().any(|weight| !weight.is_finite()) {
-            return Err(second.diverged(refit.epochs));
-        }
+        notice = ended.map(|cause| {
+            format!(
+                "{cause}: that was the second training, on all rows; the model is that of the first"
+            )
+        });
     }
     notice.iter().for_each(report);
+    let unit = training.loss_unit();
+    for record in &mut history {
+        record.train_loss *= unit;
+        record.eval_loss = record.eval_loss.map(|loss| loss * unit);
+    }
+    let prepared = training.prepared;
     let text_base = spec.base.as_ref().filter(|base| base.text_base().is_some());
     Ok(Trained {
         config: ModelConfig {
             format_version: FORMAT_VERSION,
-            columns: prepared.columns.clone(),
+            columns: prepared.columns,
             encoders: prepared.encoder.columns().to_vec(),
-            labels: prepared.labels.clone(),
+            labels: prepared.labels,
             options: TrainOptions {
                 device,
                 ..options.clone()
             },
-            imputed: prepared.imputed.clone(),
+            imputed: prepared.imputed,
         },
         weights,
         history,
         metrics: judged.metrics,
-        train_loss,
-        eval_loss,
+        train_loss: judged.train_loss,
+        eval_loss: judged.eval_loss,
         train_rows,
         eval_rows,
-        refit: refitted,
+        refit,
         skipped_rows: prepared.skipped_rows,
         notices: prepared
             .notices
-            .iter()
-            .cloned()
+            .into_iter()
             .chain(too_few)
             .chain(notice)
             .collect(),
@@ -287,28 +232,113 @@ fn train(
     })
 }
 
-/// The factor of half the squared weights in the loss.
-fn l2(prepared: &Prepared, model_type: &dyn ModelType, options: &TrainOptions) -> f64 {
-    let default = || model_type.default_l2(prepared.train_rows());
-    options.l2_reg.unwrap_or_else(default)
-}
-
 impl Training<'_> {
     /// The weights that an optimiser or solver finds.
+    ///
+    /// # Errors
+    /// [`Diverged`](Error::Diverged) if a weight is not finite.
     fn solution(&self, optimizer: Optimizer) -> Result<Solution> {
         let began = Instant::now();
         let solution = match optimizer {
             Optimizer::NormalEquation => self.agreed(self.solve()?, optimizer),
             Optimizer::Lbfgs => self.agreed(self.lbfgs()?, optimizer),
             Optimizer::Adamw | Optimizer::Sgd | Optimizer::Als => self.descend(optimizer),
-        };
+        }?;
+        if solution.weights.iter().any(|weight| !weight.is_finite()) {
+            return Err(self.diverged(solution.history.len()));
+        }
         info!(
             rank = self.collective.rank(),
             duration_ms = ms(began),
             "found the weights of a model"
         );
-        solution
+        Ok(solution)
     }
+
+    /// The losses, in the unit that users see, and the metrics of a solution.
+    fn judged(&self, solution: &Solution, targets: &[Column]) -> Result<Judged> {
+        let (began, unit) = (Instant::now(), self.loss_unit());
+        let mut judged = self.judge(&solution.weights, targets)?;
+        judged.train_loss *= unit;
+        judged.eval_loss = judged.eval_loss.map(|loss| loss * unit);
+        if !judged.train_loss.is_finite() {
+            return Err(self.diverged(solution.history.len()));
+        }
+        info!(
+            rank = self.collective.rank(),
+            duration_ms = ms(began),
+            "assessed a model"
+        );
+        Ok(judged)
+    }
+}
+
+fn optimizer_of(
+    model_type: &dyn ModelType,
+    options: &TrainOptions,
+    shape: &InputShape,
+    has_base: bool,
+) -> Optimizer {
+    let default = || match model_type.default_optimizer(shape, options) {
+        // A solution in closed form begins nowhere.
+        Optimizer::NormalEquation if has_base => Optimizer::Lbfgs,
+        optimizer => optimizer,
+    };
+    options.optimizer.unwrap_or_else(default)
+}
+
+/// The weights that a training starts from, if it has a base.
+fn base_weights(
+    spec: &TrainSpec,
+    base: Option<Base<'_>>,
+    network: &dyn Network,
+    encoder: &Encoder,
+) -> Result<Option<Vec<f64>>> {
+    let seed = spec.options.seed;
+    let texts = spec.base.as_deref().and_then(Model::text_base);
+    match texts.filter(|_| spec.options.text.freeze != Freeze::Encoder) {
+        Some(texts) => Ok(Some(texts.weights(network, seed)?)),
+        None => base
+            .map(|base| base.weights(network, encoder, seed))
+            .transpose(),
+    }
+}
+
+fn batch_size(options: &TrainOptions, optimizer: Optimizer, train_rows: u64) -> usize {
+    match (options.batch_size, optimizer) {
+        // A sweep takes all rows.
+        (_, Optimizer::Als) => train_rows.max(1) as usize,
+        (Some(rows), _) => rows,
+        (None, _) => default_batch_size(train_rows),
+    }
+}
+
+fn epochs_default(
+    model_type: &dyn ModelType,
+    options: &TrainOptions,
+    prepared: &Prepared,
+    batch_size: usize,
+) -> usize {
+    match options.early_stop && prepared.eval_rows() > 0 {
+        true => model_type.default_epochs(Steps::count(prepared.train_rows(), batch_size)),
+        // Without early stopping, nothing ends a descent that learns its rows by heart.
+        false => EPOCHS_DEFAULT,
+    }
+}
+
+fn ema_decay(model_type: &dyn ModelType, options: &TrainOptions) -> f64 {
+    let default = match options.l1_reg > 0.0 {
+        // An L1 penalty is there to make weights exactly zero, and an average of weights is not.
+        true => 0.0,
+        false => model_type.default_ema_decay(),
+    };
+    options.ema_decay.unwrap_or(default)
+}
+
+/// The factor of half the squared weights in the loss.
+pub(crate) fn l2(model_type: &dyn ModelType, options: &TrainOptions, train_rows: u64) -> f64 {
+    let default = || model_type.default_l2(train_rows);
+    options.l2_reg.unwrap_or_else(default)
 }
 
 impl Trained {

@@ -203,7 +203,7 @@ impl<'a> GpuDescent<'a> {
         }
         self.apply(&gradients, step, scale)?;
         self.follow(&statistics)?;
-        self.move_average(step)
+        self.follow_with_average(step)
     }
 
     /// A step of a training with several shards: the ranks sum the gradients on the host.
@@ -224,7 +224,7 @@ impl<'a> GpuDescent<'a> {
         statistics.iter_mut().for_each(|sum| *sum /= weight);
         let specs: Vec<Parameter> = running::statistics(specs).cloned().collect();
         self.follow(&tensors(&specs, &statistics, &training.device)?)?;
-        self.move_average(step)
+        self.follow_with_average(step)
     }
 
     /// The gradients summed over all shards and ranks in the fixed tree, then the sums of the statistics; and the sum of the
@@ -320,7 +320,7 @@ impl<'a> GpuDescent<'a> {
     }
 
     /// Moves the average of the weights towards those after a step.
-    fn move_average(&mut self, step: &Step<'_>) -> Result<()> {
+    fn follow_with_average(&mut self, step: &Step<'_>) -> Result<()> {
         let kept = f64::from(average::kept(self.training.ema_decay, step.taken));
         let all = self.average.iter_mut().flatten().zip(&self.variables);
         for (average, variable) in all {
@@ -377,22 +377,11 @@ impl Descent for GpuDescent<'_> {
     }
 
     fn weights(&self) -> Result<Vec<f32>> {
-        let mut all = vec![];
-        for variable in &self.variables {
-            all.extend(variable.flatten_all()?.to_vec1::<f32>()?);
-        }
-        Ok(all)
+        downloaded(self.variables.iter().map(|variable| variable.as_tensor()))
     }
 
     fn average(&self) -> Result<Option<Vec<f32>>> {
-        let Some(average) = &self.average else {
-            return Ok(None);
-        };
-        let mut all = vec![];
-        for values in average {
-            all.extend(values.flatten_all()?.to_vec1::<f32>()?);
-        }
-        Ok(Some(all))
+        self.average.as_ref().map(downloaded).transpose()
     }
 
     fn optimizer(&self) -> Result<OptimizerState> {
@@ -516,6 +505,15 @@ fn kernel_loss(loss: Loss) -> (KernelLoss, f64) {
         Loss::BinaryFocal { gamma } => (KernelLoss::BinaryFocal, gamma),
         Loss::ClassesFocal { gamma, .. } => (KernelLoss::ClassesFocal, gamma),
     }
+}
+
+/// The values of all tensors, flat.
+fn downloaded<'t>(tensors: impl IntoIterator<Item = &'t Tensor>) -> Result<Vec<f32>> {
+    let mut all = vec![];
+    for tensor in tensors {
+        all.extend(tensor.flatten_all()?.to_vec1::<f32>()?);
+    }
+    Ok(all)
 }
 
 /// A zero for each of `count` shards.

@@ -26,7 +26,7 @@ impl Training<'_> {
                 metrics: ranking_metrics(self, weights)?,
             });
         }
-        let has_eval = self.prepared.eval_rows > 0;
+        let has_eval = self.prepared.eval_rows() > 0;
         let train = self.assess(weights, |shard| &shard.train, !has_eval)?;
         let eval = self.assess(weights, |shard| &shard.eval, has_eval)?;
         let watched = if has_eval {

@@ -26,13 +26,13 @@ const COPIES_OF_LOSS: usize = 16;
 
 /// Memory of an optimiser or solver in bytes: an upper bound.
 pub(crate) fn working_bytes(training: &Training<'_>, optimizer: Optimizer) -> usize {
-    let (network, prepared) = (training.network, training.prepared);
+    let (network, prepared) = (training.network, &training.prepared);
     let weights: usize = network.parameters().iter().map(|spec| spec.len()).sum();
     let shards = prepared.shards.len();
     let (copies, rows, number) = match optimizer {
         Optimizer::NormalEquation => return normal_equation::working_bytes(weights, shards),
         Optimizer::Als => {
-            let rows = prepared.train_rows() + prepared.eval_rows;
+            let rows = prepared.train_rows() + prepared.eval_rows();
             return als::working_bytes(weights, rows as usize);
         }
         // Each shard has a gradient, and its part of a sum; the solver remembers pairs of points and gradients.
@@ -48,8 +48,9 @@ pub(crate) fn working_bytes(training: &Training<'_>, optimizer: Optimizer) -> us
     };
     let orders = prepared.train_rows() as usize * size_of::<u32>();
     if !training.device.is_cpu() {
-        // Gradients and outputs take memory of the GPU; the host keeps the best weights and the optimiser's state.
-        return weights * 4 * number + orders + augmented;
+        // Gradients and outputs take memory of the GPU; the host keeps the best weights, their average and the
+        // optimiser's state.
+        return weights * 5 * number + orders + augmented;
     }
     let at_once = match optimizer {
         Optimizer::Adamw | Optimizer::Sgd => rows_of_one_shard(rows, &prepared.train_rows_by_shard),
@@ -58,7 +59,7 @@ pub(crate) fn working_bytes(training: &Training<'_>, optimizer: Optimizer) -> us
     let (widths, outputs) = (network.numbers_per_row(), outputs_of(&prepared.labels));
     let of_step = bytes_of_rows(at_once, widths * COPIES + outputs * COPIES_OF_LOSS, number);
     // Losses are computed without gradients, but possibly of more rows than a shard has in a step.
-    let assessed = (prepared.train_rows() + prepared.eval_rows) as usize;
+    let assessed = (prepared.train_rows() + prepared.eval_rows()) as usize;
     let assessed = assessed.min(pass_rows(&training.device, widths));
     let of_loss = bytes_of_rows(assessed, widths + outputs * COPIES_OF_LOSS, number);
     let inputs = prepared.encoder.bytes(rows.max(assessed));

@@ -9,7 +9,8 @@
 //!   `keys`, `texts`, `images`, `targets`
 //! * `training` the state that all optimisers and solvers share
 //! * `descend` the loop over epochs; `descent` the trait for its steps; `host_descent`, `gpu_descent` where they run
-//! * `steps`, `schedule` rows and learning rate of a step; `augment` changes of their images; `average` of the weights; `best` early stopping
+//! * `steps`, `schedule` rows and learning rate of a step; `augment` changes of their images; `best` early stopping
+//! * `average` the moving average of the weights
 //! * `refit` a second training, on all rows
 //! * `loss`, `losses`, `optim` loss functions of one target and of all, and optimisers; `running` the statistics that follow the rows of the steps
 //! * `solvers` linear models on all rows at once

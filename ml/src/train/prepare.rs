@@ -65,8 +65,6 @@ pub struct Prepared {
     pub shards: Vec<Shard>,
     /// Training rows of every shard.
     pub train_rows_by_shard: Vec<u64>,
-    /// The evaluation rows of all ranks.
-    pub eval_rows: u64,
     /// Evaluation rows of every shard.
     pub eval_rows_by_shard: Vec<u64>,
     /// Rows left out because of a NULL.
@@ -83,6 +81,11 @@ impl Prepared {
     /// Training rows of all ranks.
     pub fn train_rows(&self) -> u64 {
         self.train_rows_by_shard.iter().sum()
+    }
+
+    /// Evaluation rows of all ranks.
+    pub fn eval_rows(&self) -> u64 {
+        self.eval_rows_by_shard.iter().sum()
     }
 }
 
@@ -201,7 +204,6 @@ pub fn prepare(
         shards,
         train_rows_by_shard: by_shard(&|shard| shard.train_rows),
         eval_rows_by_shard: by_shard(&|shard| shard.eval_rows),
-        eval_rows: counts.iter().map(|shard| shard.eval_rows).sum(),
         notices: [
             notices(&counts, &of_labels, columns),
             model_type.notices(options),

@@ -10,7 +10,7 @@ use crate::collective::Collective;
 use crate::data::precision::Precision;
 use crate::data::rows::Rows;
 use crate::model::flat::{add_tensor, gradient_of};
-use crate::model::network::{Mode, Network};
+use crate::model::network::{Mode, ModelType, Network};
 use crate::model::options::TrainOptions;
 use crate::model::trained::one_head;
 use crate::nn::{Sums, collect_gradients};
@@ -24,6 +24,7 @@ use crate::{Error, Result};
 
 /// A training whose rows are prepared.
 pub(crate) struct Training<'a> {
+    pub(crate) model_type: &'a dyn ModelType,
     pub(crate) network: &'a dyn Network,
     pub(crate) losses: Losses,
     pub(crate) precision: Precision,
@@ -38,7 +39,7 @@ pub(crate) struct Training<'a> {
     pub(crate) refit_epochs: Option<usize>,
     /// The weights of the base model, if there is one.
     pub(crate) base_weights: Option<Vec<f64>>,
-    pub(crate) prepared: &'a Prepared,
+    pub(crate) prepared: Prepared,
     /// Changes the images of the rows of a step, if the options say so.
     pub(crate) augmenter: Option<Augmenter>,
     pub(crate) options: &'a TrainOptions,
@@ -184,7 +185,7 @@ impl Training<'_> {
     }
 
     pub(crate) fn diverged(&self, epoch: usize) -> Error {
-        Error::Invalid(format!(
+        Error::Diverged(format!(
             "the loss is not finite in epoch {epoch}; lower learn_rate (now {}), or set clip_norm",
             self.options.learn_rate
         ))

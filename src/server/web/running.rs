@@ -88,6 +88,7 @@ impl Running {
                     epochs,
                     rows_per_second,
                     remaining_s,
+                    is_refit,
                     ..
                 },
             ..
@@ -96,7 +97,14 @@ impl Running {
             return vec![(escaped(&self.stage()), "now")];
         };
         vec![
-            (format!("{epoch} of {epochs}"), "epoch"),
+            (
+                format!("{epoch} of {epochs}"),
+                if *is_refit {
+                    "epoch on all rows"
+                } else {
+                    "epoch"
+                },
+            ),
             (number(rows_per_second.round()), "rows/s"),
             (duration(*remaining_s), "left"),
         ]
@@ -111,10 +119,17 @@ impl Running {
                         epoch,
                         epochs,
                         remaining_s,
+                        is_refit,
                         ..
                     },
                 ..
-            }) => format!("epoch {epoch} of {epochs}, {} left", duration(*remaining_s)),
+            }) => {
+                let of_all = if *is_refit { " on all rows" } else { "" };
+                format!(
+                    "epoch {epoch} of {epochs}{of_all}, {} left",
+                    duration(*remaining_s)
+                )
+            }
             Some(ProgressEvent::Reading { rows, .. }) => format!("{rows} rows are read"),
             Some(ProgressEvent::Waiting { what }) => format!("waits for {what}"),
             Some(ProgressEvent::Stages {

@@ -25,7 +25,7 @@ const USERS_AT_ONCE: usize = 256;
 pub(crate) fn ranking_metrics(training: &Training<'_>, weights: &[f64]) -> Result<Vec<Metric>> {
     let table = Table::of(training)?;
     let weights: Vec<f32> = weights.iter().map(|weight| *weight as f32).collect();
-    let has_eval = training.prepared.eval_rows > 0;
+    let has_eval = training.prepared.eval_rows() > 0;
     let (users_are_first, users) = users(training, &table)?;
     let judged = Ratings::gather(training, |shard| match has_eval {
         true => &shard.eval,
