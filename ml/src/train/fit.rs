@@ -37,7 +37,7 @@ use crate::train::raw::RankRows;
 pub use crate::train::refit::Refit;
 pub use crate::train::spec::TrainSpec;
 use crate::train::steps::Steps;
-use crate::train::training::{Solution, Training};
+use crate::train::training::{Solution, Training, l2};
 use crate::worker::helpers;
 use crate::{Error, Result};
 
@@ -333,12 +333,6 @@ fn ema_decay(model_type: &dyn ModelType, options: &TrainOptions) -> f64 {
         false => model_type.default_ema_decay(),
     };
     options.ema_decay.unwrap_or(default)
-}
-
-/// The factor of half the squared weights in the loss.
-pub(crate) fn l2(model_type: &dyn ModelType, options: &TrainOptions, train_rows: u64) -> f64 {
-    let default = || model_type.default_l2(train_rows);
-    options.l2_reg.unwrap_or_else(default)
 }
 
 impl Trained {

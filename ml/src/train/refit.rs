@@ -11,9 +11,8 @@ use crate::data::inputs::InputsBuilder;
 use crate::data::rows::Rows;
 use crate::model::options::{DataSplit, Optimizer};
 use crate::train::control::{Control, EpochRecord};
-use crate::train::fit::l2;
 use crate::train::prepare::{Prepared, Shard};
-use crate::train::training::{Solution, Training};
+use crate::train::training::{Solution, Training, l2};
 
 /// Tables of more rows train once by default: a second training takes long there, and a fifth more rows help little.
 const DEFAULT_ROWS_MAX: u64 = 10_000;

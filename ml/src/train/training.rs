@@ -59,6 +59,12 @@ pub(crate) struct Solution {
     pub(crate) notice: Option<String>,
 }
 
+/// The factor of half the squared weights in the loss.
+pub(crate) fn l2(model_type: &dyn ModelType, options: &TrainOptions, train_rows: u64) -> f64 {
+    let default = || model_type.default_l2(train_rows);
+    options.l2_reg.unwrap_or_else(default)
+}
+
 /// The numbers, if they are f32.
 #[expect(clippy::ptr_arg, reason = "the vector is taken as a whole")]
 fn single<T: 'static>(numbers: &mut Vec<T>) -> Option<&mut Vec<f32>> {
