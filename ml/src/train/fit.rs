@@ -5,7 +5,7 @@
 //!                           ├─ linear: L-BFGS over all rows                         ┤
 //!                           └─ linear_reg: normal equations                         ┘
 //! ```
-//! A network may then learn all rows, evaluation rows too, from the beginning: see [`refit`](crate::train::refit).
+//! A network may then learn all rows, evaluation rows too, from the beginning: see `refit.rs`.
 
 use std::sync::Arc;
 use std::time::Instant;
