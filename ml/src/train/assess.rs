@@ -41,8 +41,12 @@ impl Training<'_> {
         with_quality: bool,
     ) -> Result<Assessed> {
         let specs = self.network.parameters();
-        let parameters: Vec<Tensor> =
-            tensors_of(specs, weights, self.precision.dtype(), &self.device)?;
+        let parameters: Vec<Tensor> = tensors_of(
+            specs,
+            weights,
+            self.model_type.precision().dtype(),
+            &self.device,
+        )?;
         let mut buffers = Vec::with_capacity(self.prepared.shards.len());
         let mut ours = self.no_assessments();
         for shard in &self.prepared.shards {
@@ -52,7 +56,7 @@ impl Training<'_> {
             for range in rows.ranges(pass_rows(&self.device, numbers)) {
                 self.control.stop.check()?;
                 let inputs = rows.inputs.narrow(range.clone())?;
-                let inputs = inputs.to(&self.device, self.precision.dtype())?;
+                let inputs = inputs.to(&self.device, self.model_type.precision().dtype())?;
                 let values = forward(self.network, &parameters, &inputs)?;
                 let (labels, weights) = rows.labels_and_weights(&range);
                 let sum = self.losses.evaluate(&values, labels, weights)?;

@@ -41,7 +41,7 @@ impl Training<'_> {
         let (mut is_over, mut notice) = (false, None);
         // A second training has no evaluation rows that could stop it early.
         let (epochs_max, may_stop) = match self.refit_epochs {
-            Some(refit) => (refit.min(epochs), false),
+            Some(refit) => (refit, false),
             None => (epochs, self.options.early_stop),
         };
         let mut descent = match self.last_checkpoint(weights.len())? {

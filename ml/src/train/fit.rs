@@ -134,7 +134,6 @@ fn train(
         model_type,
         network: network.as_ref(),
         losses: Losses::of(&spec.columns.targets, &prepared.labels, options)?,
-        precision: model_type.precision(),
         device: device.open()?,
         batch_size,
         l2: l2(model_type, options, prepared.train_rows()),
@@ -143,7 +142,7 @@ fn train(
         refit_epochs: None,
         base_weights: base_weights(spec, base, network.as_ref(), &prepared.encoder)?,
         augmenter: Augmenter::of(options, &prepared.encoder)?,
-        // The fields before borrow the rows.
+        // Behind the fields that are made from the rows.
         prepared,
         options,
         collective,
@@ -160,14 +159,18 @@ fn train(
     let judged = training.judged(&first, &spec.columns.targets)?;
     let train_rows = training.prepared.train_rows();
     let eval_rows = training.prepared.eval_rows();
-    let refit_epochs = training.refit_after(optimizer, &first)?;
+    let refit_epochs = training.refit_after(optimizer, &first);
+    let is_out_of_time = refit_epochs.is_some() && training.is_out_of_time()?;
     let Solution {
         mut weights,
         mut history,
         mut notice,
     } = first;
     let mut refit = None;
-    if let Some(epochs) = refit_epochs {
+    if is_out_of_time {
+        let ended = training.out_of_time(history.len());
+        notice = Some(format!("{ended}, before the second training, on all rows"));
+    } else if let Some(epochs) = refit_epochs {
         training = training.on_all_rows(epochs)?;
         let more = working_bytes(&training, optimizer).saturating_sub(bytes);
         let _more = control.reserve(more, "the order of all rows")?;

@@ -20,20 +20,15 @@ const DEFAULT_ROWS_MAX: u64 = 10_000;
 /// A second training of a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refit {
-    /// The number of epochs: as many as were best in the first training.
+    /// The number of epochs: that of the best epoch of the first training.
     pub epochs: usize,
-    /// The rows, evaluation rows too.
+    /// The number of rows. Evaluation rows count, unless a category occurs in none of the training rows.
     pub rows: u64,
 }
 
 impl Training<'_> {
-    /// The number of epochs of the second training that should follow a first one with this solution; `None` if none should. All
-    /// ranks call it together.
-    pub(crate) fn refit_after(
-        &self,
-        optimizer: Optimizer,
-        first: &Solution,
-    ) -> Result<Option<usize>> {
+    /// The number of epochs of the second training that should follow a first one with this solution; `None` if none should.
+    pub(crate) fn refit_after(&self, optimizer: Optimizer, first: &Solution) -> Option<usize> {
         let is_descent = matches!(optimizer, Optimizer::Adamw | Optimizer::Sgd);
         let is_possible = is_descent && self.prepared.eval_rows() > 0 && first.notice.is_none();
         let rows = self.prepared.train_rows() + self.prepared.eval_rows();
@@ -44,14 +39,13 @@ impl Training<'_> {
             self.model_type.default_refit() && is_hashed && self.options.early_stop && is_small
         };
         if !is_possible || !self.options.refit.unwrap_or_else(is_default) {
-            return Ok(None);
+            return None;
         }
         let epochs = match self.options.early_stop {
             true => best_epoch(&first.history),
             false => first.history.len(),
         };
-        // The first may have run out of time in its last epoch.
-        Ok((epochs > 0 && !self.is_out_of_time()?).then_some(epochs))
+        (epochs > 0).then_some(epochs)
     }
 
     /// The same training from the beginning, of so many epochs on all rows.

@@ -7,7 +7,6 @@ use std::time::Instant;
 use candle_core::{DType, Device, Tensor, Var, WithDType};
 
 use crate::collective::Collective;
-use crate::data::precision::Precision;
 use crate::data::rows::Rows;
 use crate::model::flat::{add_tensor, gradient_of};
 use crate::model::network::{Mode, ModelType, Network};
@@ -27,7 +26,6 @@ pub(crate) struct Training<'a> {
     pub(crate) model_type: &'a dyn ModelType,
     pub(crate) network: &'a dyn Network,
     pub(crate) losses: Losses,
-    pub(crate) precision: Precision,
     pub(crate) device: Device,
     pub(crate) batch_size: usize,
     pub(crate) l2: f64,

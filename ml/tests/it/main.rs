@@ -23,6 +23,7 @@ mod losses;
 mod memory;
 mod packed;
 mod parity;
+mod refit;
 mod sequences;
 mod splits;
 mod target_losses;

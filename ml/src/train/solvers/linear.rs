@@ -108,7 +108,7 @@ impl Training<'_> {
 
     /// The weights in the precision of the model.
     fn in_precision(&self, weights: Vec<f64>) -> Vec<f64> {
-        match self.precision {
+        match self.model_type.precision() {
             Precision::Single => weights.into_iter().map(|w| f64::from(w as f32)).collect(),
             Precision::Double => weights,
         }
